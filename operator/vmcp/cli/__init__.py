@@ -1,0 +1,5 @@
+"""The `vmcp` command."""
+
+from vmcp.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,5 @@
+"""`python -m vmcp.cli`."""
+
+from vmcp.cli.main import main
+
+main()

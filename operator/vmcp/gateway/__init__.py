@@ -1,0 +1,1 @@
+"""The MCP gateway: one endpoint in front of many backends, routed by their health."""

@@ -1,0 +1,55 @@
+"""One request of a client, read as far as routing needs."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from vmcp.gateway.answer import Answer, Receive
+from vmcp.gateway.flight import Flight
+from vmcp.mcp.backend import Era
+
+LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+SILENT: Final = len(LOG_LEVELS)
+
+fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
+text_of = msgspec.json.Decoder(str).decode
+
+
+@dataclass(slots=True)
+class Ask:
+    """A request and where its answer goes.
+
+    Attributes:
+        params: as the client sent them; empty = none.
+        fields: members of `params`, each still raw.
+        capabilities: what a Modern client can be asked, as JSON.
+        log_level: index in LOG_LEVELS of the least severe log message to pass on; SILENT = none.
+        flights: where a call under way is found by its request id; None = nobody can cancel it by id.
+        receive: tells that the client left; None = that cannot be seen (batch).
+    """
+
+    method: str
+    params: bytes
+    answer: Answer
+    fields: dict[str, Raw] = field(default_factory=dict)
+    capabilities: bytes = b"{}"
+    log_level: int = 0
+    flights: dict[bytes, Flight] | None = None
+    receive: Receive | None = None
+
+    @property
+    def era(self) -> Era:
+        """Era of the client."""
+        return self.answer.era
+
+    def text(self, member: str) -> str | None:
+        """A string member of the params; None when it is missing or no string."""
+        raw = self.fields.get(member)
+        if raw is None:
+            return None
+        try:
+            return text_of(raw)
+        except msgspec.MsgspecError:
+            return None

@@ -1,0 +1,92 @@
+"""Change notifications: which lists changed, told to every listening client, coalesced per listener.
+
+A listener that is slow or not connected holds one small set, never a queue: however often a list changed, it is told
+once.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Changed(StrEnum):
+    """A list that clients are told about; the value is the notification's method."""
+
+    TOOLS = "notifications/tools/list_changed"
+    RESOURCES = "notifications/resources/list_changed"
+    PROMPTS = "notifications/prompts/list_changed"
+
+
+class Listener:
+    """One client's view of the changes. Waited on by one stream at a time."""
+
+    __slots__ = ("_closed", "_pending", "_wake", "wanted")
+
+    def __init__(self, wanted: Iterable[Changed] = tuple(Changed)) -> None:
+        self.wanted = frozenset(wanted)
+        self._pending: set[Changed] = set()
+        self._wake = asyncio.Event()
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """The gateway told this listener to end."""
+        return self._closed
+
+    def tell(self, changes: Iterable[Changed]) -> None:
+        """Note the changes that the client wants to hear of."""
+        wanted = self.wanted.intersection(changes)
+        if wanted:
+            self._pending |= wanted
+            self._wake.set()
+
+    def heir(self) -> "Listener":
+        """A listener that begins with what this one has not told yet."""
+        heir = Listener(self.wanted)
+        heir.tell(self._pending)
+        return heir
+
+    def close(self) -> None:
+        """End the stream that waits, now or when it next waits."""
+        self._closed = True
+        self._wake.set()
+
+    async def next(self, timeout: float) -> tuple[Changed, ...]:
+        """The changes since the last call, sorted; empty after `timeout` seconds without one, or once closed."""
+        if not self._pending and not self._closed:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
+            except TimeoutError:
+                return ()
+        self._wake.clear()
+        changes = tuple(sorted(self._pending))
+        self._pending.clear()
+        return changes
+
+
+class Changes:
+    """Everybody who listens."""
+
+    def __init__(self) -> None:
+        self._listeners: set[Listener] = set()
+
+    def add(self, listener: Listener) -> None:
+        """Tell this listener from now on."""
+        self._listeners.add(listener)
+
+    def remove(self, listener: Listener) -> None:
+        """Forget the listener; unknown ones are no error."""
+        self._listeners.discard(listener)
+
+    def publish(self, changes: Iterable[Changed]) -> None:
+        """Tell all listeners. Synchronous and cheap: it sets events."""
+        changed = tuple(changes)
+        if changed:
+            for listener in self._listeners:
+                listener.tell(changed)
+
+    def close(self) -> None:
+        """End every stream (the gateway stops)."""
+        for listener in tuple(self._listeners):
+            listener.close()

@@ -1,0 +1,173 @@
+"""The backends as configured right now: one upstream and one feed each, changed live."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from vmcp.api.duration import parse_duration
+from vmcp.api.gatewayconfig import GatewayBackend, GatewayConfig
+from vmcp.api.operational import FailureHandling, PartialFailureMode, Timeouts
+from vmcp.gateway.catalog import Catalog
+from vmcp.gateway.feed import Feed
+from vmcp.gateway.metrics import Metrics
+from vmcp.gateway.naming import DEFAULT_PREFIX_FORMAT
+from vmcp.gateway.upstream import Upstream
+from vmcp.health.snapshot import Snapshot
+from vmcp.health.target import Target
+from vmcp.health.targets import targets_of
+from vmcp.mcp.backend import Address, Backend, ListChanged
+from vmcp.mcp.transport import Transport
+
+log = logging.getLogger(__name__)
+
+
+class Fleet:
+    """Every configured backend.
+
+    Args:
+        transport: calls go over it.
+        tasks: owns the feeds.
+    """
+
+    def __init__(
+        self, *, transport: Transport, catalog: Catalog, metrics: Metrics, tasks: asyncio.TaskGroup, version: str
+    ) -> None:
+        self.upstreams: dict[str, Upstream] = {}
+        self._transport = transport
+        self._catalog = catalog
+        self._metrics = metrics
+        self._tasks = tasks
+        self._version = version
+        self._addresses: dict[str, Address] = {}
+        self._feeds: dict[str, tuple[Feed, asyncio.Task[None]]] = {}
+        self._fail_on_partial = True
+
+    def configure(self, config: GatewayConfig) -> list[Target]:
+        """Work with these backends from now on; unchanged ones keep connection, lists and health.
+
+        Returns:
+            The targets, for a monitor.
+        """
+        config = with_fingerprints(config)
+        targets = targets_of(config, read_ca_bundles(config))
+        by_name = {backend.name: backend for backend in config.backends}
+        timeouts = (config.operational and config.operational.timeouts) or Timeouts.model_validate({})
+        upstreams: dict[str, Upstream] = {}
+        for target in targets:
+            backend = by_name[target.name]
+            address = Address(target.url, target.wire.value, target.headers, target.peer)
+            timeout_s = parse_duration((timeouts.per_workload or {}).get(target.name, timeouts.default))
+            upstream = self.upstreams.get(target.name)
+            same = upstream is not None and self._addresses.get(target.name) == address
+            if upstream is None or not same or upstream.fingerprint != target.fingerprint:
+                connection = Backend(
+                    self._transport, address, client_name="vmcp-gateway", client_version=self._version
+                )
+                upstream = Upstream(backend, connection, fingerprint=target.fingerprint, timeout_s=timeout_s)
+                self._addresses[target.name] = address
+            else:
+                upstream.config = backend
+                upstream.timeout_s = timeout_s
+            upstreams[target.name] = upstream
+        before, self.upstreams = self.upstreams, upstreams
+        self._replace_feeds(before)
+        handling = failure_handling(config)
+        self._fail_on_partial = handling.partial_failure_mode is PartialFailureMode.FAIL
+        self._catalog.configure(upstreams, prefix_format(config))
+        return targets
+
+    def see(self, snapshots: Mapping[str, Snapshot]) -> None:
+        """What is known of every backend by now; one that is missing is unknown."""
+        for name in self.upstreams:
+            self.see_one(name, snapshots.get(name))
+
+    def see_one(self, name: str, snapshot: Snapshot | None) -> None:
+        """What is known of one backend by now. A flip reaches feeds and clients before this returns."""
+        upstream = self.upstreams.get(name)
+        if upstream is None or not upstream.see(snapshot):
+            return
+        seen = upstream.snapshot
+        log.info(
+            "backend %s: %s (health %s, circuit %s)",
+            name,
+            "in use" if upstream.usable else "out of use",
+            seen.health.value,
+            seen.circuit.value,
+        )
+        self._metrics.flipped(name)
+        self._feeds[name][0].usability(upstream.usable)
+        self._catalog.flipped(name)
+
+    def stale(self, name: str, changed: ListChanged) -> None:
+        """A backend said, in passing, that a list of its changed."""
+        if name in self._feeds:
+            self._feeds[name][0].stale(changed)
+
+    async def settle(self) -> None:
+        """Wait for first lists that are due any moment; never for a backend that had its moment."""
+        for feed in [feed for feed, _ in self._feeds.values() if feed.awaited]:
+            await feed.first_read()
+
+    def failure(self) -> str:
+        """Why a list cannot be answered under `partialFailureMode: fail`, empty when it can."""
+        if self._fail_on_partial:
+            for name, (feed, _) in self._feeds.items():
+                if feed.failure and feed.upstream.usable and not self._catalog.has_list(name):
+                    return f"backend '{name}' failed to list: {feed.failure} (partialFailureMode is fail)"
+        return ""
+
+    def usable_count(self) -> int:
+        """Number of backends in use."""
+        return sum(upstream.usable for upstream in self.upstreams.values())
+
+    def _replace_feeds(self, before: Mapping[str, Upstream]) -> None:
+        for name, upstream in before.items():
+            if self.upstreams.get(name) is not upstream:
+                _, task = self._feeds.pop(name)
+                task.cancel()
+                if name not in self.upstreams:
+                    self._addresses.pop(name, None)
+                    self._metrics.forget(name)
+        for name, upstream in self.upstreams.items():
+            if name not in self._feeds:
+                feed = Feed(upstream, self._catalog.put)
+                self._feeds[name] = (feed, self._tasks.create_task(feed.run()))
+
+
+def failure_handling(config: GatewayConfig) -> FailureHandling:
+    """`operational.failureHandling`, with defaults where it is unset."""
+    spec = config.operational.failure_handling if config.operational else None
+    return spec or FailureHandling.model_validate({})
+
+
+def prefix_format(config: GatewayConfig) -> str:
+    """`aggregation.conflictResolutionConfig.prefixFormat`, or the default."""
+    details = config.aggregation.conflict_resolution_config if config.aggregation else None
+    return DEFAULT_PREFIX_FORMAT if details is None else details.prefix_format
+
+
+def read_ca_bundles(config: GatewayConfig) -> dict[str, str]:
+    """The CA bundles that backends name, by path. A missing file trusts nobody."""
+    bundles: dict[str, str] = {}
+    for path in {backend.ca_bundle_path for backend in config.backends if backend.ca_bundle_path}:
+        try:
+            bundles[path] = Path(path).read_text()
+        except OSError as error:
+            log.error("CA bundle %s cannot be read: %s", path, error.strerror)
+            # Left out, it would mean "do not verify" (`targets_of`).
+            bundles[path] = ""
+    return bundles
+
+
+def with_fingerprints(config: GatewayConfig) -> GatewayConfig:
+    """The configuration with a fingerprint for every backend: written by hand, it has none."""
+    return config.model_copy(update={"backends": [_with_fingerprint(backend) for backend in config.backends]})
+
+
+def _with_fingerprint(backend: GatewayBackend) -> GatewayBackend:
+    if backend.fingerprint:
+        return backend
+    source = f"{backend.url}\n{backend.transport}\n{backend.auth_configured}"
+    return backend.model_copy(update={"fingerprint": hashlib.sha256(source.encode()).hexdigest()[:16]})

@@ -1,0 +1,203 @@
+"""Legacy clients (2024-11-05 to 2025-11-25): sessions, the GET stream, DELETE, batches of 2025-03-26."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from vmcp.gateway.answer import (
+    KEEP_ALIVE,
+    STREAM_HEADERS,
+    Answer,
+    CollectedAnswer,
+    HttpAnswer,
+    Receive,
+    Send,
+    rpc_error,
+    send_refusal,
+    send_whole,
+    sse,
+)
+from vmcp.gateway.ask import LOG_LEVELS, Ask, fields_of
+from vmcp.gateway.flight import watch_client
+from vmcp.gateway.router import Router
+from vmcp.gateway.sessions import Session, Sessions, TooManySessions
+from vmcp.mcp import jsonrpc
+from vmcp.mcp.backend import Era
+from vmcp.mcp.jsonrpc import Message
+
+VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+LATEST: Final = "2025-11-25"
+BATCH_VERSION: Final = "2025-03-26"
+MAX_BATCH: Final = 50
+KEEP_ALIVE_S: Final = 15.0
+
+CAPABILITIES: Final = {
+    "tools": {"listChanged": True},
+    "resources": {"listChanged": True},
+    "prompts": {"listChanged": True},
+    "completions": {},
+    "logging": {},
+}
+
+
+class Legacy:
+    """Speaks Legacy with clients."""
+
+    def __init__(
+        self, *, router: Router, sessions: Sessions, tasks: asyncio.TaskGroup, server_info: Mapping[str, str]
+    ) -> None:
+        self._router = router
+        self._sessions = sessions
+        self._tasks = tasks
+        self._server_info = dict(server_info)
+
+    async def post(
+        self, message: Message, session_id: str, *, streams: bool, whole: bool, send: Send, receive: Receive
+    ) -> None:
+        """One message of a client."""
+        if message.method == "initialize" and message.id is not None:
+            await self._initialize(message, streams=streams, whole=whole, send=send)
+            return
+        session = await self._session(session_id, message, send)
+        if session is None:
+            return
+        if message.id is None or not message.method:
+            self._notified(session, message)
+            await send_whole(send, 202)
+            return
+        answer = HttpAnswer(send, bytes(message.id), Era.LEGACY, streams=streams, whole=whole)
+        await self._request(session, message, answer, receive)
+
+    async def batch(self, body: bytes, session_id: str, *, send: Send) -> None:
+        """Several messages at once: only where the session agreed on the one revision that has batches."""
+        session = self._sessions.get(session_id) if session_id else None
+        if session is None or session.version != BATCH_VERSION:
+            await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, "batches are not supported; send one message a request")
+            return
+        try:
+            messages = [jsonrpc.decode(bytes(raw)) for raw in msgspec.json.decode(body, type=list[Raw])]
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            await send_refusal(send, 400, jsonrpc.PARSE_ERROR, "the body is not valid JSON-RPC")
+            return
+        if not messages or len(messages) > MAX_BATCH:
+            await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, f"a batch has 1 to {MAX_BATCH} messages")
+            return
+        answers: list[bytes] = []
+        for message in messages:
+            if message.id is None or not message.method:
+                self._notified(session, message)
+                continue
+            answer = CollectedAnswer(bytes(message.id), Era.LEGACY)
+            await self._request(session, message, answer, None)
+            answers.append(answer.message)
+        if answers:
+            await send_whole(send, 200, b"[" + b",".join(answers) + b"]")
+        else:
+            await send_whole(send, 202)
+
+    async def stream(self, session_id: str, *, send: Send, receive: Receive) -> None:
+        """The GET stream: `list_changed` as it happens, those since the session began included."""
+        session = await self._session(session_id, None, send)
+        if session is None:
+            return
+        listener = self._sessions.take_over(session)
+        session.streams += 1
+        watch = self._tasks.create_task(watch_client(receive, listener.close))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+            # Something at once, so that proxies pass the head on.
+            await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+            while not listener.closed:
+                changes = await listener.next(KEEP_ALIVE_S)
+                chunk = b"".join(sse(jsonrpc.encode_notification(changed.value)) for changed in changes)
+                if not listener.closed:
+                    await send({"type": "http.response.body", "body": chunk or KEEP_ALIVE, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            session.streams -= 1
+            watch.cancel()
+
+    async def delete(self, session_id: str, *, send: Send) -> None:
+        """The client ends its session."""
+        session = await self._session(session_id, None, send)
+        if session is not None:
+            self._sessions.close(session.ident)
+            await send_whole(send, 200)
+
+    async def _initialize(self, message: Message, *, streams: bool, whole: bool, send: Send) -> None:
+        assert message.id is not None
+        try:
+            wanted = msgspec.json.decode(fields_of(message.params or Raw(b"{}"))["protocolVersion"], type=str)
+        except (KeyError, msgspec.MsgspecError):
+            answer = HttpAnswer(send, bytes(message.id), Era.LEGACY, streams=streams, whole=whole)
+            await answer.error(rpc_error(jsonrpc.INVALID_PARAMS, "params.protocolVersion must be a string"))
+            return
+        version = wanted if wanted in VERSIONS else LATEST
+        try:
+            session = self._sessions.open(version)
+        except TooManySessions:
+            retry = [(b"retry-after", b"5")]
+            await send_refusal(send, 503, jsonrpc.INTERNAL_ERROR, "too many sessions in use; try again later", retry)
+            return
+        result = {"protocolVersion": version, "capabilities": CAPABILITIES, "serverInfo": self._server_info}
+        extra = [(b"mcp-session-id", session.ident.encode())]
+        answer = HttpAnswer(send, bytes(message.id), Era.LEGACY, streams=streams, whole=whole, extra=extra)
+        await answer.result(msgspec.json.encode(result))
+
+    async def _session(self, session_id: str, message: Message | None, send: Send) -> Session | None:
+        if not session_id:
+            if message is not None and message.method == "ping" and message.id is not None:
+                await send_whole(send, 200, jsonrpc.encode_result(bytes(message.id), b"{}"))
+                return None
+            await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, "Missing session ID: send initialize first")
+            return None
+        session = self._sessions.get(session_id)
+        if session is None:
+            await send_refusal(send, 404, jsonrpc.INVALID_REQUEST, "Session not found: send initialize again")
+        return session
+
+    def _notified(self, session: Session, message: Message) -> None:
+        if message.method != "notifications/cancelled" or message.params is None:
+            return
+        try:
+            flight = session.flights.get(bytes(fields_of(message.params)["requestId"]))
+        except (KeyError, msgspec.MsgspecError):
+            return
+        if flight is not None:
+            flight.cancel("by the client")
+
+    async def _request(self, session: Session, message: Message, answer: Answer, receive: Receive | None) -> None:
+        params = bytes(message.params) if message.params is not None else b""
+        try:
+            fields = fields_of(params) if params else {}
+        except msgspec.MsgspecError:
+            await answer.error(rpc_error(jsonrpc.INVALID_PARAMS, "params must be an object"))
+            return
+        ask = Ask(
+            message.method,
+            params,
+            answer,
+            fields,
+            log_level=session.log_level,
+            flights=session.flights,
+            receive=receive,
+        )
+        if await self._router.handle(ask):
+            return
+        match message.method:
+            case "ping":
+                await answer.result(b"{}")
+            case "logging/setLevel":
+                level = ask.text("level")
+                if level not in LOG_LEVELS:
+                    await answer.error(rpc_error(jsonrpc.INVALID_PARAMS, f"level must be one of {', '.join(LOG_LEVELS)}"))
+                    return
+                session.log_level = LOG_LEVELS.index(level)
+                await answer.result(b"{}")
+            case method:
+                await answer.error(rpc_error(jsonrpc.METHOD_NOT_FOUND, f"unknown method: {method}"))
+
+

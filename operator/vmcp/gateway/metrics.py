@@ -1,0 +1,76 @@
+"""The gateway's own metrics, in a registry of their own. Labels are bounded: backends are configured, methods known."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """Counts calls. Outcomes: ok, error (the backend's own), failed (no answer), unavailable, unknown, cancelled."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=True)
+        self._calls = Counter(
+            "vmcp_gateway_calls",
+            "Requests routed to a backend, or refused because it is out or unknown.",
+            ("backend", "method", "outcome"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "vmcp_gateway_call_duration_seconds",
+            "Time from request to response of calls that reached a backend.",
+            ("backend", "method"),
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._backends = Gauge(
+            "vmcp_gateway_backends", "Configured backends by whether they are used.", ("usable",), registry=self._registry
+        )
+        self._sessions = Gauge("vmcp_gateway_sessions", "Live sessions of Legacy clients.", registry=self._registry)
+        self._flips = Counter(
+            "vmcp_gateway_flips", "Times a backend went out of use or came back.", ("backend",), registry=self._registry
+        )
+        # `labels()` takes a lock and a tuple hash each: keep the children, the hot path looks one up.
+        self._counted: dict[tuple[str, str, str], Counter] = {}
+        self._timed: dict[tuple[str, str], Histogram] = {}
+
+    def observe(self, *, sessions: Callable[[], float], usable: Callable[[], float], out: Callable[[], float]) -> None:
+        """Where the gauges are read from at each scrape."""
+        self._sessions.set_function(sessions)
+        self._backends.labels("true").set_function(usable)
+        self._backends.labels("false").set_function(out)
+
+    def called(self, backend: str, method: str, outcome: str, seconds: float) -> None:
+        """One request was answered, after `seconds` at the backend (0 = it was not asked)."""
+        key = (backend, method, outcome)
+        counter = self._counted.get(key)
+        if counter is None:
+            counter = self._counted[key] = self._calls.labels(*key)
+        counter.inc()
+        if seconds:
+            timed = self._timed.get(key[:2])
+            if timed is None:
+                timed = self._timed[key[:2]] = self._seconds.labels(*key[:2])
+            timed.observe(seconds)
+
+    def flipped(self, backend: str) -> None:
+        """A backend went out of use or came back."""
+        self._flips.labels(backend).inc()
+
+    def forget(self, backend: str) -> None:
+        """The backend is configured no more: drop its series."""
+        for counted in [key for key in self._counted if key[0] == backend]:
+            del self._counted[counted]
+            self._calls.remove(*counted)
+        for timed in [key for key in self._timed if key[0] == backend]:
+            del self._timed[timed]
+            self._seconds.remove(*timed)
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self._registry)

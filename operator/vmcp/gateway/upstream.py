@@ -1,0 +1,62 @@
+"""One backend as the gateway uses it: where it is, how long a call may take, and whether it may be used."""
+
+import time
+
+from vmcp.api.gatewayconfig import GatewayBackend
+from vmcp.health.snapshot import Health, Snapshot, usable
+from vmcp.mcp.backend import Backend
+
+DEFAULT_CALL_TIMEOUT_S = 30.0
+IDLE_LIMIT_S = 4.0
+"""A connection idle for longer is not used for a call: servers close idle connections after 5 s as a rule, and a call
+is never repeated."""
+
+
+class Upstream:
+    """A backend, its connection and what is known of its health.
+
+    Attributes:
+        timeout_s: seconds that one call may take.
+        snapshot: as last told by the status or the own monitor.
+        usable: listed and called (design §3 rule 4); kept as an attribute since every call reads it.
+    """
+
+    __slots__ = ("backend", "config", "fingerprint", "name", "snapshot", "timeout_s", "usable")
+
+    def __init__(self, config: GatewayBackend, backend: Backend, *, fingerprint: str, timeout_s: float) -> None:
+        self.name = config.name
+        self.config = config
+        self.backend = backend
+        self.fingerprint = fingerprint
+        self.timeout_s = timeout_s
+        self.snapshot = self._unseen()
+        self.usable = self._may_be_used()
+
+    def see(self, snapshot: Snapshot | None) -> bool:
+        """Take over what is known by now (None or another target's = nothing). True when `usable` changed."""
+        matches = snapshot is not None and snapshot.fingerprint == self.fingerprint
+        self.snapshot = snapshot if matches and snapshot is not None else self._unseen()
+        before = self.usable
+        self.usable = self._may_be_used()
+        return self.usable != before
+
+    def retry_after_s(self) -> int | None:
+        """Whole seconds until the circuit is tried again; None when it is not open."""
+        if self.snapshot.open_until is None:
+            return None
+        # Never 0: the trial itself takes a moment, and "retry in 0 s" makes clients spin.
+        return max(1, round(self.snapshot.open_until - time.time()))
+
+    def _may_be_used(self) -> bool:
+        return not self.config.unavailable_reason and usable(self.snapshot.health, self.snapshot.circuit)
+
+    def _unseen(self) -> Snapshot:
+        reason = self.config.unavailable_reason
+        return Snapshot(
+            name=self.name,
+            url=self.config.url,
+            fingerprint=self.fingerprint,
+            health=Health.UNAUTHENTICATED if reason else Health.UNKNOWN,
+            detail=reason,
+            auth_configured=self.config.auth_configured,
+        )

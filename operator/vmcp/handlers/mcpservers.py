@@ -1,0 +1,12 @@
+"""MCPServer: every event is handed over."""
+
+import kopf
+
+from vmcp.api.kinds import GROUP, MCP_SERVER, VERSION
+from vmcp.handlers.memo import Memo
+
+
+@kopf.on.event(GROUP, VERSION, MCP_SERVER.plural)
+async def changed(event: kopf.RawEvent, memo: Memo, **_: object) -> None:
+    """Hand over; what the object means is judged by the reconciler."""
+    memo.seen(MCP_SERVER, event)

@@ -1,0 +1,88 @@
+"""Lists: before the first reconcile, after a watch that was lost, and every so often.
+
+kopf reports no deletion that happened while it did not watch.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from vmcp.api.kinds import MCP_GROUP, MCP_SERVER, MCP_SERVER_ENTRY, VIRTUAL_MCP_SERVER, Kind
+from vmcp.handlers.owned import KINDS as OWNED
+from vmcp.kube.client import JsonObject, Kube, KubeError, NotFound
+from vmcp.reconcile.affected import affected
+from vmcp.reconcile.cache import Cache, Key
+from vmcp.reconcile.names import OWNED_SELECTOR
+
+OURS = (VIRTUAL_MCP_SERVER, MCP_GROUP, MCP_SERVER, MCP_SERVER_ENTRY)
+QUIET_S = 2.0
+"""A list arrives as many events: look once they are over."""
+EVERY_S = 600.0
+RETRY_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Resync:
+    """Keeps the cache to what exists; `add` is given every key whose object may have changed unseen."""
+
+    def __init__(self, *, kube: Kube, cache: Cache, add: Callable[[Key], None], namespaces: Iterable[str] = ()) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._add = add
+        self._namespaces = tuple(namespaces)
+        self._listed: set[Kind] = set()
+        self._wake = asyncio.Event()
+
+    async def fill(self) -> None:
+        """List every kind, patiently, and ask for the reconcile of everything there is."""
+        for kind in (*OURS, *OWNED):
+            await self._patiently(kind)
+        for kind in OURS:
+            for obj in self._cache.all(kind):
+                for key in affected(kind, obj, self._cache):
+                    self._add(key)
+
+    def listed(self, kind: Kind) -> None:
+        """A watch of this kind began anew: what was deleted meanwhile is still to be found out."""
+        self._listed.add(kind)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Look again when told to, and every ten minutes, until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(EVERY_S):
+                    await self._wake.wait()
+                await asyncio.sleep(QUIET_S)
+                kinds, self._listed = self._listed, set()
+            except TimeoutError:
+                kinds = {*OURS, *OWNED}
+            for kind in kinds:
+                await self._patiently(kind)
+
+    async def _patiently(self, kind: Kind) -> None:
+        while True:
+            try:
+                listed = await self._list(kind)
+            except KubeError as error:
+                log.warning("cannot list %s, again in %.0f s: %s", kind.plural, RETRY_S, error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            for obj in self._cache.prune(kind, listed):
+                for key in affected(kind, obj, self._cache):
+                    self._add(key)
+            return
+
+    async def _list(self, kind: Kind) -> list[JsonObject]:
+        selector = "" if kind in OURS else OWNED_SELECTOR
+        try:
+            lists = [
+                await self._kube.list(kind, namespace, label_selector=selector)
+                for namespace in self._namespaces or (None,)
+            ]
+        except NotFound:
+            log.error("the API server does not know %s: install the CRDs", kind.plural)
+            return []
+        return [obj for part in lists for obj in part]

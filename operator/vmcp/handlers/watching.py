@@ -1,0 +1,90 @@
+"""kopf in a thread and loop of its own.
+
+It cancels every task that its loop was given after it started, and it raises when the API server stays away for about a
+minute: so it gets a loop where nothing else lives, and is started again when it ends.
+"""
+
+import asyncio
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from vmcp.handlers import mcpgroups, mcpserverentries, mcpservers, owned, virtualmcpservers
+from vmcp.handlers.inbox import Inbox
+from vmcp.handlers.memo import Memo
+from vmcp.reconcile.names import OWNED_SELECTOR
+
+HANDLERS = (virtualmcpservers, mcpgroups, mcpserverentries, mcpservers, owned)
+"""Importing them registers them."""
+
+RESTART_S = 1.0
+STOP_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+@kopf.on.login()
+def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """By the kubeconfig that KUBECONFIG names, else as the pod that this process runs in."""
+    return kopf.login_with_kubeconfig(**kwargs) or kopf.login_with_service_account(**kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """What is watched, and where kopf answers for its liveness (empty = nowhere)."""
+
+    namespaces: tuple[str, ...] = ()
+    liveness_endpoint: str = ""
+
+
+async def watch(inbox: Inbox, watching: Watching) -> None:
+    """Run kopf until cancelled. Raises nothing of kopf's: it is logged, and kopf is started again."""
+    stop = threading.Event()
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        try:
+            asyncio.run(_serve(inbox, watching, stop))
+        finally:
+            loop.call_soon_threadsafe(ended.set)
+
+    thread = threading.Thread(target=work, name="kopf", daemon=True)
+    thread.start()
+    try:
+        await ended.wait()
+    except asyncio.CancelledError:
+        stop.set()
+        async with asyncio.timeout(STOP_S):
+            await ended.wait()
+        raise
+    raise RuntimeError("the thread of kopf ended by itself")
+
+
+async def _serve(inbox: Inbox, watching: Watching, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            await kopf.operator(
+                settings=_settings(),
+                memo=Memo(inbox),
+                standalone=True,
+                clusterwide=not watching.namespaces,
+                namespaces=watching.namespaces,
+                liveness_endpoint=watching.liveness_endpoint or None,
+                stop_flag=stop,
+            )
+        except Exception as error:
+            log.warning("watching ended, again in %.0f s: %s", RESTART_S, error or type(error).__name__)
+            await asyncio.sleep(RESTART_S)
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.watching.chunk_size = 500
+    for kind in owned.KINDS:
+        settings.watching.label_selectors[kind.group, kind.version, kind.plural] = OWNED_SELECTOR
+    return settings

@@ -1,0 +1,40 @@
+"""A target: one backend of one VirtualMCPServer, as the monitor needs it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vmcp.health.policy import HealthPolicy
+from vmcp.mcp.transport import Peer
+
+
+class Wire(StrEnum):
+    """How MCP is carried to the backend."""
+
+    STREAMABLE_HTTP = "streamable-http"
+    SSE = "sse"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is probed. Two targets with the same fingerprint are the same backend: its record is kept.
+
+    Attributes:
+        name: the backend's name, unique within its owner.
+        auth_configured: outgoing auth is configured, so a 401 or 403 means alive.
+        headers: plaintext headers to send.
+        fingerprint: short hash of URL, transport and auth reference.
+        never_call: why this backend may never be called (outgoing auth that we cannot do); shown as unauthenticated,
+            never probed. Empty otherwise.
+        note: a sentence added to the backend's message (`certificate not verified: ...`), empty otherwise.
+    """
+
+    name: str
+    url: str
+    policy: HealthPolicy
+    wire: Wire = Wire.STREAMABLE_HTTP
+    auth_configured: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    peer: Peer = Peer()
+    fingerprint: str = ""
+    never_call: str = ""
+    note: str = ""

@@ -1,0 +1,343 @@
+"""What is remembered of one backend, and how an outcome changes it. Pure: time and chance are arguments.
+
+A check runs through three functions: `begin` (may it be sent?), `observe` (what did it show?), `next_due`
+(when again?). `now` is monotonic, `wall` is seconds since the epoch, `jitter` is a random number in [0, 1).
+
+Health, first rule that fits (design §3 rules 1 to 3, 5):
+
+1. circuit open: unhealthy; half-open: degraded.
+2. `unhealthy_threshold` consecutive failures: unhealthy. Fewer leave the health as it was, unknown too.
+3. 401 or 403 without auth configured: unauthenticated.
+4. slower than `degraded_latency_s`, or 429, or the success that closed the circuit: degraded.
+5. any other answer: healthy.
+"""
+
+from typing import NamedTuple
+
+from vmcp.api.category import ErrorCategory
+from vmcp.api.duration import format_duration
+from vmcp.health import breaker as circuits
+from vmcp.health.breaker import Breaker, EarlyEnd
+from vmcp.health.outcome import Outcome, Reading, reading_of
+from vmcp.health.policy import HealthPolicy
+from vmcp.health.snapshot import Circuit, Health, Snapshot, Transition
+from vmcp.health.target import Target
+
+RETRY_AFTER_MAX_S = 300.0
+"""The longest Retry-After that is honoured."""
+
+INTERVAL_JITTER = 0.1
+"""An interval is shorter or longer by up to this share; a fast interval, or a Retry-After, only longer."""
+
+HISTORY = 5
+"""Transitions that are kept of a backend."""
+
+
+class Record(NamedTuple):
+    """One backend's state. Wall-clock fields are seconds since the epoch.
+
+    Attributes:
+        open_until_wall: when the open time ends, fixed when the circuit opened; None unless open.
+        deferred: a 503 with Retry-After has been excused, and the backend has not answered since.
+        retry_after_s: how long the backend asked to be left alone by the last answer; 0 = it did not.
+        last_check_wall: when the last check that said something ended.
+    """
+
+    breaker: Breaker = Breaker()
+    health: Health = Health.UNKNOWN
+    health_changed_wall: float | None = None
+    circuit_changed_wall: float | None = None
+    open_until_wall: float | None = None
+    deferred: bool = False
+    retry_after_s: float = 0.0
+    last_check_wall: float | None = None
+    latency_s: float | None = None
+    category: ErrorCategory | None = None
+    mcp_revision: str = ""
+    detail: str = ""
+    transitions: tuple[Transition, ...] = ()
+
+
+Step = tuple[Record, Transition | None]
+"""The next record, and the circuit's transition where there was one."""
+
+
+def begin(record: Record, policy: HealthPolicy, now: float, wall: float, jitter: float, limit: float) -> Step:
+    """A check is due: the end of an open time is taken note of, and a trial begins that has `limit` seconds.
+
+    Whether the check may be sent is `may_check` of the record returned.
+    """
+    passed = circuits.passing(record.breaker, policy.breaker, now, jitter)
+    reason = "open time over" if record.breaker.circuit is Circuit.OPEN else "trial did not report"
+    record, transition = _moved(record, passed, policy, now, wall, reason)
+    started = circuits.begin(passed, now, limit)
+    return (record if started is None or started is passed else record._replace(breaker=started)), transition
+
+
+def may_check(record: Record) -> bool:
+    """Whether a check begun by `begin` may be sent: always, except while the circuit is open."""
+    return record.breaker.circuit is not Circuit.OPEN
+
+
+def observe(record: Record, outcome: Outcome, target: Target, now: float, wall: float, jitter: float) -> Step:
+    """A check ended: the record that knows it."""
+    policy = target.policy
+    reading = reading_of(outcome, auth_configured=target.auth_configured, deferred_before=record.deferred)
+    before = record.breaker
+    if reading is Reading.NOTHING:
+        return undecided(record), None
+    if before.circuit is Circuit.OPEN:
+        return record, None
+    if reading is Reading.DEFERRED:
+        return _deferred(record, outcome, wall), None
+    failed = reading is Reading.FAILED
+    if failed:
+        after = circuits.failure(before, policy.breaker, now, jitter)
+        reason = _why(before, after, outcome)
+    else:
+        after = circuits.success(before, policy.breaker)
+        reason = "trial succeeded"
+    closing = after.circuit is Circuit.CLOSED and before.circuit is not Circuit.CLOSED
+    health = _health(record, after, reading, outcome, policy, closing=closing)
+    limited = reading is Reading.SLOW_OR_LIMITED and outcome.retry_after_s is not None
+    seen = Record(
+        record.breaker,
+        record.health,
+        record.health_changed_wall,
+        record.circuit_changed_wall,
+        record.open_until_wall,
+        record.deferred and failed,
+        _patience(outcome) if limited else 0.0,
+        wall,
+        record.latency_s if outcome.latency_s is None else outcome.latency_s,
+        None if reading is Reading.ALIVE else outcome.category,
+        outcome.mcp_revision or record.mcp_revision,
+        _detail(outcome, reading, policy),
+        record.transitions,
+    )
+    return _moved(seen, after, policy, now, wall, reason, health)
+
+
+def next_due(record: Record, policy: HealthPolicy, due: float, finished: float, jitter: float) -> float:
+    """When the next check is due, in monotonic seconds.
+
+    Args:
+        due: when the check that ended was due, or about when it began where that was much later. Intervals
+            are counted from it, so that they do not drift; fast ones are counted from the end of the check.
+        finished: when it ended.
+    """
+    if record.breaker.circuit is Circuit.OPEN:
+        return record.breaker.open_until
+    fast = pause(policy) * (1.0 + INTERVAL_JITTER * jitter)
+    if record.retry_after_s:
+        asked = finished + record.retry_after_s * (1.0 + INTERVAL_JITTER * jitter)
+        if record.category is ErrorCategory.OVERLOADED:
+            return max(asked, finished + fast)
+        return max(asked, due + _interval(policy, jitter))
+    if is_counting(record.breaker, policy):
+        return finished + fast
+    return max(due + _interval(policy, jitter), finished + fast)
+
+
+def pause(policy: HealthPolicy) -> float:
+    """Seconds between checks while failures are counting and in half-open: never above the interval."""
+    return min(policy.fast_interval_s, policy.interval_s) or policy.interval_s
+
+
+def is_counting(breaker: Breaker, policy: HealthPolicy) -> bool:
+    """Whether the next check decides something: half-open, or failures on their way to either threshold."""
+    if breaker.circuit is Circuit.HALF_OPEN:
+        return True
+    threshold = policy.unhealthy_threshold
+    if policy.breaker.enabled:
+        threshold = max(threshold, policy.breaker.failure_threshold)
+    return 0 < breaker.failures < threshold
+
+
+def end_open_time(record: Record, policy: HealthPolicy, cause: EarlyEnd, now: float, wall: float) -> Step:
+    """End an open time early, for one of the named causes."""
+    return _moved(record, circuits.end_open_time(record.breaker, cause), policy, now, wall, cause.value)
+
+
+def undecided(record: Record) -> Record:
+    """A check was given up: a running trial has ended without saying anything."""
+    return record._replace(breaker=circuits.nothing(record.breaker))
+
+
+def adopt(record: Record, policy: HealthPolicy, now: float, wall: float) -> Step:
+    """The policy changed under a record that stays: a breaker switched off closes; no open time is cut."""
+    if policy.breaker.enabled:
+        return record, None
+    after = circuits.passing(record.breaker, policy.breaker, now, 0.0)
+    return _moved(record, after, policy, now, wall, "breaker switched off")
+
+
+def afresh(record: Record, wall: float) -> Step:
+    """The target changed: an empty record, but for the history of a circuit that was not closed."""
+    if record.breaker.circuit is Circuit.CLOSED:
+        return Record(), None
+    transition = Transition(wall, record.breaker.circuit, Circuit.CLOSED, EarlyEnd.TARGET_CHANGED.value)
+    kept = (*record.transitions, transition)[-HISTORY:]
+    return Record(circuit_changed_wall=wall, transitions=kept), transition
+
+
+def recall(snapshot: Snapshot, policy: HealthPolicy, now: float, wall: float) -> Record:
+    """The record that a snapshot of an earlier process describes (design §3 rule 9).
+
+    What is left of an open time is never more than an open time of today's policy, whatever the clocks say.
+    """
+    circuit, open_until, open_until_wall = snapshot.circuit, 0.0, None
+    if not policy.breaker.enabled:
+        circuit = Circuit.CLOSED
+    reopenings = max(0, snapshot.reopen_count) if circuit is not Circuit.CLOSED else 0
+    if circuit is Circuit.OPEN:
+        longest = circuits.open_time(policy.breaker, reopenings, 1.0)
+        claimed = wall if snapshot.open_until is None else snapshot.open_until
+        left = min(max(claimed - wall, 0.0), longest)
+        open_until, open_until_wall = now + left, min(claimed, wall + longest)
+    failures = max(0, snapshot.consecutive_failures)
+    health = _of_circuit(circuit) or snapshot.health
+    if circuit is Circuit.CLOSED and snapshot.circuit is not Circuit.CLOSED:
+        health = _of_thresholds(failures, policy)
+    return Record(
+        breaker=Breaker(circuit, failures, open_until, reopenings),
+        health=health,
+        health_changed_wall=snapshot.health_changed_at,
+        circuit_changed_wall=snapshot.circuit_changed_at,
+        open_until_wall=open_until_wall,
+        last_check_wall=snapshot.last_check_at,
+        latency_s=snapshot.latency_s,
+        category=snapshot.category,
+        mcp_revision=snapshot.mcp_revision,
+        detail=snapshot.detail,
+        transitions=snapshot.transitions[-HISTORY:],
+    )
+
+
+def snapshot_of(record: Record, target: Target) -> Snapshot:
+    """What the record says, for status writer and gateway."""
+    if target.never_call:
+        return Snapshot(
+            name=target.name,
+            url=target.url,
+            fingerprint=target.fingerprint,
+            health=Health.UNAUTHENTICATED,
+            category=ErrorCategory.AUTH_REQUIRED,
+            detail=_joined(target.never_call, target.note),
+            auth_configured=target.auth_configured,
+        )
+    return Snapshot(
+        name=target.name,
+        url=target.url,
+        fingerprint=target.fingerprint,
+        health=record.health,
+        circuit=record.breaker.circuit,
+        circuit_changed_at=record.circuit_changed_wall,
+        open_until=record.open_until_wall,
+        reopen_count=record.breaker.reopenings,
+        consecutive_failures=record.breaker.failures,
+        last_check_at=record.last_check_wall,
+        health_changed_at=record.health_changed_wall,
+        latency_s=record.latency_s,
+        category=record.category,
+        mcp_revision=record.mcp_revision,
+        detail=_joined(record.detail, target.note),
+        auth_configured=target.auth_configured,
+        transitions=record.transitions,
+    )
+
+
+def _moved(
+    record: Record,
+    after: Breaker,
+    policy: HealthPolicy,
+    now: float,
+    wall: float,
+    reason: str,
+    health: Health | None = None,
+) -> Step:
+    """The record with its next breaker, and the transition if any. `health` None = what follows from them."""
+    before = record.breaker
+    if after is before and (health is None or health is record.health):
+        return record, None
+    if after.circuit is before.circuit:
+        health = health or record.health
+        changed = record.health_changed_wall if health is record.health else wall
+        return record._replace(breaker=after, health=health, health_changed_wall=changed), None
+    transition = Transition(wall, before.circuit, after.circuit, reason)
+    health = _of_circuit(after.circuit) or health or _of_thresholds(after.failures, policy)
+    return record._replace(
+        breaker=after,
+        health=health,
+        health_changed_wall=record.health_changed_wall if health is record.health else wall,
+        circuit_changed_wall=wall,
+        open_until_wall=wall + after.open_until - now if after.circuit is Circuit.OPEN else None,
+        transitions=(*record.transitions, transition)[-HISTORY:],
+    ), transition
+
+
+def _health(
+    record: Record, after: Breaker, reading: Reading, outcome: Outcome, policy: HealthPolicy, *, closing: bool
+) -> Health:
+    by_circuit = _of_circuit(after.circuit)
+    if by_circuit is not None:
+        return by_circuit
+    if reading is Reading.FAILED:
+        return Health.UNHEALTHY if after.failures >= policy.unhealthy_threshold else record.health
+    if reading is Reading.UNAUTHENTICATED:
+        return Health.UNAUTHENTICATED
+    if closing or reading is Reading.SLOW_OR_LIMITED or _is_slow(outcome, policy):
+        return Health.DEGRADED
+    return Health.HEALTHY
+
+
+def _of_circuit(circuit: Circuit) -> Health | None:
+    if circuit is Circuit.OPEN:
+        return Health.UNHEALTHY
+    return Health.DEGRADED if circuit is Circuit.HALF_OPEN else None
+
+
+def _of_thresholds(failures: int, policy: HealthPolicy) -> Health:
+    """Health where the circuit was closed by something else than a check."""
+    return Health.UNHEALTHY if failures >= policy.unhealthy_threshold else Health.DEGRADED
+
+
+def _deferred(record: Record, outcome: Outcome, wall: float) -> Record:
+    return record._replace(
+        breaker=circuits.nothing(record.breaker),
+        deferred=True,
+        retry_after_s=_patience(outcome),
+        last_check_wall=wall,
+        category=outcome.category,
+        mcp_revision=outcome.mcp_revision or record.mcp_revision,
+        detail=outcome.detail,
+    )
+
+
+def _patience(outcome: Outcome) -> float:
+    return min(max(outcome.retry_after_s or 0.0, 0.0), RETRY_AFTER_MAX_S)
+
+
+def _is_slow(outcome: Outcome, policy: HealthPolicy) -> bool:
+    return outcome.latency_s is not None and outcome.latency_s > policy.degraded_latency_s
+
+
+def _detail(outcome: Outcome, reading: Reading, policy: HealthPolicy) -> str:
+    if reading is Reading.ALIVE and _is_slow(outcome, policy):
+        return outcome.detail or f"answers slower than {format_duration(policy.degraded_latency_s)}"
+    return outcome.detail
+
+
+def _why(before: Breaker, after: Breaker, outcome: Outcome) -> str:
+    what = outcome.detail or (outcome.category.value if outcome.category else "failed")
+    if before.circuit is Circuit.HALF_OPEN:
+        return f"trial failed: {what}"
+    return f"{after.failures} consecutive failures: {what}"
+
+
+def _interval(policy: HealthPolicy, jitter: float) -> float:
+    return policy.interval_s * (1.0 + INTERVAL_JITTER * (2.0 * jitter - 1.0))
+
+
+def _joined(*sentences: str) -> str:
+    return "; ".join(sentence for sentence in sentences if sentence)

@@ -1,0 +1,159 @@
+"""Reads and writes any kind as plain JSON, on `kubernetes.aio`.
+
+Every call has a timeout, every failure is a `KubeError`.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from vmcp.api.kinds import Kind
+
+JsonObject = dict[str, Any]
+
+FIELD_MANAGER = "vmcp-operator"
+TIMEOUT_S = 15.0
+PAGE_SIZE = 500
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+
+
+class KubeError(Exception):
+    """A call that the API server refused or did not answer.
+
+    Attributes:
+        status: HTTP status; 0 = no answer (no connection, or over the timeout).
+        reason: the API server's machine-readable reason, such as `AlreadyExists`.
+        retry_after_s: what the server asked for, in seconds.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class NotFound(KubeError):
+    """The object, its namespace or its kind does not exist."""
+
+
+class Conflict(KubeError):
+    """The object changed since it was read, or another manager owns a field, or the name is taken."""
+
+
+class Kube:
+    """The operator's one client; safe to use from many tasks of one loop."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> JsonObject:
+        """The object as stored. Raises NotFound, KubeError."""
+        return await self._call("GET", _path(kind, namespace, name))
+
+    async def list(self, kind: Kind, namespace: str | None = None, *, label_selector: str = "") -> list[JsonObject]:
+        """All objects of a kind, in one namespace or in all, read page by page. Raises KubeError."""
+        items: list[JsonObject] = []
+        query = {"limit": str(PAGE_SIZE)} | ({"labelSelector": label_selector} if label_selector else {})
+        while True:
+            page = await self._call("GET", _path(kind, namespace), query)
+            items += page.get("items", [])
+            token = page.get("metadata", {}).get("continue")
+            if not token:
+                return items
+            query = query | {"continue": token}
+
+    async def apply(
+        self, kind: Kind, body: JsonObject, *, subresource: str = "", manager: str = FIELD_MANAGER
+    ) -> JsonObject:
+        """Server-side apply, by force; the object as it then is. Raises NotFound, Conflict, KubeError."""
+        metadata = body["metadata"]
+        path = _path(kind, metadata["namespace"], metadata["name"], subresource)
+        query = {"fieldManager": manager, "force": "true"}
+        return await self._call("PATCH", path, query, body, _APPLY)
+
+    async def create(self, kind: Kind, body: JsonObject) -> JsonObject:
+        """Create the object. Raises Conflict where the name is taken, KubeError."""
+        path = _path(kind, body["metadata"]["namespace"])
+        return await self._call("POST", path, {"fieldManager": FIELD_MANAGER}, body)
+
+    async def patch(
+        self, kind: Kind, namespace: str, name: str, body: JsonObject, *, subresource: str = ""
+    ) -> JsonObject:
+        """Merge patch; the object as it then is. Raises NotFound, Conflict, KubeError."""
+        path = _path(kind, namespace, name, subresource)
+        return await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, body, _MERGE)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str = "") -> None:
+        """Delete the object, only with that UID where one is given. Raises NotFound, Conflict, KubeError."""
+        body = {"preconditions": {"uid": uid}} if uid else None
+        await self._call("DELETE", _path(kind, namespace, name), body=body)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: JsonObject | None = None,
+        content_type: str = "application/json",
+    ) -> JsonObject:
+        try:
+            request = await self._api.param_serialize(
+                method,
+                path,
+                query_params=list((query or {}).items()),
+                body=body,
+                header_params={"Content-Type": content_type, "Accept": "application/json"},
+                auth_settings=["BearerToken"],
+            )
+            response = await self._api.call_api(*request, _request_timeout=TIMEOUT_S)
+            text: bytes = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KubeError(0, "NoAnswer", f"{method} {path}: no answer from the API server ({error})") from error
+        if 200 <= response.status < 300:
+            result: JsonObject = json.loads(text)
+            return result
+        raise _error(response.status, response.headers, text, f"{method} {path}")
+
+
+def _path(kind: Kind, namespace: str | None, name: str = "", subresource: str = "") -> str:
+    root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+    scope = f"/namespaces/{quote(namespace)}" if namespace else ""
+    tail = "".join(f"/{part}" for part in (quote(name), subresource) if part)
+    return f"{root}{scope}/{kind.plural}{tail}"
+
+
+def _error(status: int, headers: Mapping[str, str], text: bytes, what: str) -> KubeError:
+    try:
+        body = json.loads(text)
+        reason, message = str(body.get("reason", "")), str(body.get("message", ""))
+    except (ValueError, AttributeError):
+        reason, message = "", text[:200].decode(errors="replace")
+    retry_after = headers.get("Retry-After", "")
+    wait = float(retry_after) if retry_after.isdigit() else None
+    kind = {404: NotFound, 409: Conflict}.get(status, KubeError)
+    return kind(status, reason, f"{what}: {status} {message}", wait)
+
+
+@asynccontextmanager
+async def connect(kubeconfig: str | None, context: str | None = None) -> AsyncIterator[Kube]:
+    """A client for the cluster of a kubeconfig, or of the pod that this process runs in where none is given.
+
+    Raises:
+        kubernetes.aio.config.ConfigException: the kubeconfig is broken, or this is no pod.
+    """
+    configuration = client.Configuration()
+    if kubeconfig:
+        await config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
+        )
+    else:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    async with client.ApiClient(configuration) as api:
+        yield Kube(api)

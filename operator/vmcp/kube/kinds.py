@@ -1,0 +1,13 @@
+"""The built-in kinds that the operator reads or writes."""
+
+from vmcp.api.kinds import Kind
+
+CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
+EVENT = Kind("", "v1", "events", "Event")
+POD = Kind("", "v1", "pods", "Pod")
+SECRET = Kind("", "v1", "secrets", "Secret")
+SERVICE = Kind("", "v1", "services", "Service")
+SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount")
+DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
+ROLE = Kind("rbac.authorization.k8s.io", "v1", "roles", "Role")
+ROLE_BINDING = Kind("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")

@@ -1,0 +1,157 @@
+"""A dialect: one era over one transport, with the session where there is one. What all of them can do."""
+
+import asyncio
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from enum import StrEnum
+from typing import Any, Final
+
+from vmcp.api.category import ErrorCategory
+from vmcp.mcp import answers
+from vmcp.mcp.endpoint import IDEMPOTENT, Endpoint, Headers
+from vmcp.mcp.errors import BackendError, SessionGoneError
+from vmcp.mcp.exchange import Exchange, HttpExchange, Reply, is_stream, matched
+from vmcp.mcp.jsonrpc import JsonRpcError
+from vmcp.mcp.transport import Response
+
+JsonObject = dict[str, Any]
+
+ASIDE_SECONDS: Final = 1.0
+"""For what we post beside a call: answers to the server's requests, cancellations."""
+LISTEN_OPEN_SECONDS: Final = 10.0
+LISTEN_IDLE_SECONDS: Final = 600.0
+"""A change stream silent for longer is ended; whoever listens opens it anew."""
+
+
+class Era(StrEnum):
+    """The two protocol families of MCP."""
+
+    LEGACY = "legacy"
+    """2024-11-05 to 2025-11-25: `initialize`, sessions."""
+    MODERN = "modern"
+    """2026-07-28: stateless, `_meta` with every request."""
+
+
+class ListChanged(StrEnum):
+    """Which of a backend's lists changed."""
+
+    TOOLS = "tools"
+    PROMPTS = "prompts"
+    RESOURCES = "resources"
+
+
+CHANGES: Final = {f"notifications/{kind}/list_changed": kind for kind in ListChanged}
+
+
+class Dialect(ABC):
+    """How one backend is spoken to, from the moment that is known.
+
+    Attributes:
+        keeps_session: the server keeps something for us that a re-detection would throw away.
+        alive: False = no further request is possible.
+    """
+
+    era: Era
+    revision: str
+    capabilities: JsonObject
+    server_info: JsonObject
+    keeps_session: bool = False
+    alive: bool = True
+
+    @abstractmethod
+    async def ping(self, deadline: float) -> None:
+        """The cheapest correct POST. Raises BackendError; SessionGoneError = detect the era anew."""
+
+    @abstractmethod
+    async def request(
+        self, method: str, params: bytes, *, name: str, deadline: float, headers: Headers, client_capabilities: bytes
+    ) -> Exchange:
+        """As `Backend.request`. Raises BackendError; SessionGoneError = not processed, detect the era anew."""
+
+    @abstractmethod
+    async def notify(self, message: bytes, deadline: float) -> None:
+        """Post a message that gets no answer: a notification, or a response of ours. Raises BackendError."""
+
+    @abstractmethod
+    def listen(self) -> AsyncGenerator[ListChanged, None]:
+        """As `Backend.listen`."""
+
+    @abstractmethod
+    async def end(self, deadline: float) -> None:
+        """Tell the server that we are leaving, where it keeps something for us. Raises BackendError."""
+
+    def drop(self) -> None:
+        """Let go of everything at once."""
+        self.alive = False
+
+
+class HttpDialect(Dialect):
+    """A dialect of Streamable HTTP: the answer to a request is the body of its own POST."""
+
+    cancels_by_message: bool
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._ids = itertools.count(1)
+
+    async def _post(self, message: bytes) -> None:
+        await self.notify(message, asyncio.get_running_loop().time() + ASIDE_SECONDS)
+
+    @abstractmethod
+    def _gone(self, status: int, error: JsonRpcError | None) -> bool:
+        """Whether an answer shows that session or era have ended, so that the request was not processed."""
+
+    async def _exchange(self, method: str, headers: Headers, ident: bytes, body: bytes, deadline: float) -> HttpExchange:
+        response = await self._endpoint.send("POST", headers, body, deadline, idempotent=method in IDEMPOTENT)
+        if response.status == 200:
+            return self._under_way(response, ident, deadline)
+        failure = answers.refused(response)
+        if failure is not None:
+            response.release()
+            raise failure
+        try:
+            message = await answers.read_message(response, deadline)
+        except BackendError as error:
+            if error.category is ErrorCategory.HTTP_4XX and self._gone(response.status, None):
+                raise gone(response.status) from None
+            raise
+        if self._gone(response.status, message.error):
+            raise gone(response.status)
+        return self._under_way(response, ident, deadline, matched(message, ident))
+
+    def _under_way(
+        self, response: Response, ident: bytes, deadline: float, reply: Reply | None = None
+    ) -> HttpExchange:
+        return HttpExchange(
+            response, ident, deadline, send=self._post, cancel_by_message=self.cancels_by_message, reply=reply
+        )
+
+    def _change_stream(self, response: Response) -> Response:
+        """The response if it is an event stream. Raises BackendError: http_4xx where the server offers none."""
+        if is_stream(response):
+            return response
+        response.release()
+        if response.status in (200, 400, 404):
+            raise BackendError(
+                ErrorCategory.HTTP_4XX, "The server offers no stream of changes.", http_status=response.status
+            )
+        raise answers.refused(response) or gone(response.status)
+
+
+def gone(status: int) -> SessionGoneError:
+    """The error that makes the backend detect its era anew."""
+    return SessionGoneError(
+        ErrorCategory.HTTP_4XX,
+        f"The server does not know the session that it has just opened (HTTP {status}); do its replicas share sessions?",
+        http_status=status,
+        sent=False,
+    )
+
+
+def speaks_of_session(error: JsonRpcError | None) -> bool:
+    """Whether an error's text is about session or version: what servers send is not told apart by code (mcp-wire §1.7)."""
+    if error is None:
+        return False
+    text = error.message.lower()
+    return "session" in text or "initializ" in text or "protocol version" in text

@@ -1,0 +1,227 @@
+"""One request under way and what may come before its response."""
+
+import asyncio
+import math
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from vmcp.api.category import ErrorCategory
+from vmcp.mcp import answers, jsonrpc
+from vmcp.mcp.errors import BackendError
+from vmcp.mcp.jsonrpc import JsonRpcError, Message
+from vmcp.mcp.sse import Event, EventParser, EventTooLong
+from vmcp.mcp.transport import Response, TransportError
+
+Send = Callable[[bytes], Awaitable[None]]
+"""Posts a message of ours that gets no answer (a response, a notification). Raises BackendError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The response to a request: exactly one of `result` (raw JSON) and `error`. `raw` is the message as it came."""
+
+    result: bytes | None
+    error: JsonRpcError | None
+    raw: bytes
+
+
+class Exchange(ABC):
+    """One request under way. Iterate for the messages before the response, then (or at once) await `response`.
+
+    Attributes:
+        streaming: messages may come before the response; False = just await `response`.
+        request_id: id of the request on the wire, as JSON.
+    """
+
+    streaming: bool
+    request_id: bytes
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[Message]:
+        """Notifications and requests of the server, in order, up to the response. `ping` is answered by us.
+
+        Raises BackendError.
+        """
+
+    @abstractmethod
+    async def response(self) -> Reply:
+        """The response; messages not iterated are dropped, requests among them refused. Raises BackendError."""
+
+    @abstractmethod
+    async def answer(
+        self, ident: bytes, *, result: bytes | None = None, error: JsonRpcError | None = None
+    ) -> None:
+        """Answer a request of the server; `ident` is its `Message.id`. Raises BackendError."""
+
+    @abstractmethod
+    async def cancel(self, *, reason: str = "") -> None:
+        """Give the call up and tell the server, best effort, within a second."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the call up at once, without a word. Does nothing after the response."""
+
+
+class HttpExchange(Exchange):
+    """A request whose answer is the body of its own POST."""
+
+    def __init__(
+        self,
+        response: Response,
+        ident: bytes,
+        deadline: float,
+        *,
+        send: Send,
+        cancel_by_message: bool,
+        reply: Reply | None = None,
+    ) -> None:
+        self.request_id = ident
+        self.streaming = is_stream(response)
+        self._response = response
+        self._deadline = deadline
+        self._send = send
+        self._cancel_by_message = cancel_by_message
+        self._reply = reply
+        self._messages: AsyncIterator[Message] | None = None
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        if self._messages is None:
+            self._messages = self._until_response()
+        return self._messages
+
+    async def response(self) -> Reply:
+        if self._reply is None and not self.streaming:
+            message = await answers.read_message(self._response, self._deadline)
+            self._reply = matched(message, self.request_id)
+        elif self._reply is None:
+            async for message in self:
+                if message.is_request:
+                    await self.answer(bytes(message.id or b"null"), error=UNSERVED)
+        if self._reply is None:
+            raise BackendError(ErrorCategory.PROTOCOL, "The exchange was given up before its response.")
+        return self._reply
+
+    async def answer(
+        self, ident: bytes, *, result: bytes | None = None, error: JsonRpcError | None = None
+    ) -> None:
+        await self._send(jsonrpc.encode_error(ident, error) if error else jsonrpc.encode_result(ident, result or b"{}"))
+
+    async def cancel(self, *, reason: str = "") -> None:
+        if self._reply is not None:
+            return
+        if self._cancel_by_message:
+            try:
+                await self._send(cancelled(self.request_id, reason))
+            except BackendError:
+                pass  # the dropped connection says the same
+        self.close()
+
+    def close(self) -> None:
+        if self._reply is None:
+            self._response.close()
+
+    async def _until_response(self) -> AsyncIterator[Message]:
+        if not self.streaming:
+            await self.response()
+        if self._reply is not None:
+            return
+        async with aclosing(stream_messages(self._response, deadline=self._deadline)) as messages:
+            async for message in messages:
+                if message.is_response:
+                    self._reply = matched(message, self.request_id)
+                    self._response.release()
+                    return
+                if message.method == "ping" and message.is_request:
+                    await self.answer(bytes(message.id or b"null"), result=b"{}")
+                else:
+                    yield message
+        raise BackendError(
+            ErrorCategory.PROTOCOL, "The server's stream ended without a response.", http_status=200
+        )
+
+
+UNSERVED = JsonRpcError(jsonrpc.METHOD_NOT_FOUND, "This client serves no requests.")
+
+
+def is_stream(response: Response) -> bool:
+    """Whether the body is an event stream."""
+    return response.status == 200 and response.headers.get("content-type", "").lower().startswith("text/event-stream")
+
+
+def matched(message: Message, ident: bytes) -> Reply:
+    """The message as the reply to request `ident`. An error may come without an id, since HTTP says whose it is.
+
+    Raises:
+        BackendError: protocol, it answers another request.
+    """
+    if message.id is None or bytes(message.id) != ident:
+        if message.error is None or (message.id is not None and bytes(message.id) != b'"server-error"'):
+            raise answers.unmatched()
+    if message.error is not None:
+        return Reply(None, message.error, message.raw)
+    return Reply(bytes(message.result or b"null"), None, message.raw)
+
+
+def cancelled(ident: bytes, reason: str) -> bytes:
+    """The notification that gives a Legacy request up."""
+    params = b'{"requestId":' + ident
+    if reason:
+        params += b',"reason":' + jsonrpc.encode_text(reason)
+    return jsonrpc.encode_notification("notifications/cancelled", params + b"}")
+
+
+async def stream_messages(
+    response: Response, *, deadline: float | None, idle_seconds: float = math.inf
+) -> AsyncGenerator[Message, None]:
+    """The messages of an event stream until it ends: `stream_events` with each event read as a message."""
+    async with aclosing(stream_events(response, deadline=deadline, idle_seconds=idle_seconds)) as events:
+        async for event in events:
+            try:
+                message = jsonrpc.decode(event.data)
+            except ValueError:
+                response.close()
+                raise BackendError(
+                    ErrorCategory.PROTOCOL, "The server's stream holds something that is no JSON-RPC.", http_status=200
+                ) from None
+            yield message
+
+
+async def stream_events(
+    response: Response, *, deadline: float | None, idle_seconds: float = math.inf
+) -> AsyncGenerator[Event, None]:
+    """The events of a stream until it ends.
+
+    Args:
+        deadline: loop time by which all of it must have come; None = whenever.
+        idle_seconds: the longest silence.
+
+    Raises:
+        BackendError: timeout, connect, or protocol when an event has no end.
+    """
+    parser = EventParser(limit=answers.MOST_ANSWER_BYTES)
+    if deadline is not None:
+        idle_seconds = min(idle_seconds, max(deadline - asyncio.get_running_loop().time(), 0.001))
+    chunks = response.chunks(idle_timeout=idle_seconds)
+    while True:
+        try:
+            # silence is measured anew after every chunk; a stream that trickles must end in time all the same
+            async with asyncio.timeout_at(deadline):
+                events = parser.feed(await anext(chunks))
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            response.close()
+            raise BackendError(
+                ErrorCategory.TIMEOUT, "The server's answer was not complete in time.", http_status=200
+            ) from None
+        except TransportError as error:
+            raise BackendError(error.category, str(error), http_status=200) from None
+        except EventTooLong:
+            response.close()
+            raise BackendError(
+                ErrorCategory.PROTOCOL, "The server sent an event without an end.", http_status=200
+            ) from None
+        for event in events:
+            yield event

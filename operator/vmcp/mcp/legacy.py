@@ -1,0 +1,188 @@
+"""Legacy over Streamable HTTP: `initialize`, then a session if the server issues one (mcp-wire §1)."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+
+from vmcp.api.category import ErrorCategory
+from vmcp.mcp import answers, jsonrpc
+from vmcp.mcp.dialect import (
+    CHANGES,
+    LISTEN_IDLE_SECONDS,
+    LISTEN_OPEN_SECONDS,
+    Era,
+    HttpDialect,
+    JsonObject,
+    ListChanged,
+    gone,
+    speaks_of_session,
+)
+from vmcp.mcp.endpoint import Endpoint, Headers, Identity, plain
+from vmcp.mcp.errors import BackendError
+from vmcp.mcp.exchange import UNSERVED, Exchange, HttpExchange, Reply, is_stream, matched, stream_messages
+from vmcp.mcp.jsonrpc import JsonRpcError
+
+REVISIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+"""Newest first; the first is offered."""
+_WITH_VERSION_HEADER: Final = frozenset({"2025-11-25", "2025-06-18"})
+
+
+class InitializeResult(msgspec.Struct, rename="camel"):
+    """The answer to `initialize`, as far as it is needed."""
+
+    protocol_version: str
+    capabilities: JsonObject = {}
+    server_info: JsonObject = {}
+
+
+class LegacyHttp(HttpDialect):
+    """A backend after `initialize`."""
+
+    era = Era.LEGACY
+    cancels_by_message = True
+
+    def __init__(self, endpoint: Endpoint, opened: InitializeResult, session: str) -> None:
+        super().__init__(endpoint)
+        self.revision = opened.protocol_version
+        self.capabilities = opened.capabilities
+        self.server_info = opened.server_info
+        self.keeps_session = bool(session)
+        kept = (("mcp-session-id", session),) if session else ()
+        if self.revision in _WITH_VERSION_HEADER:
+            kept += (("mcp-protocol-version", self.revision),)
+        self._kept = kept
+        self._headers = endpoint.post_headers(*kept)
+
+    async def ping(self, deadline: float) -> None:
+        ident = b"%d" % next(self._ids)
+        body = b'{"jsonrpc":"2.0","id":' + ident + b',"method":"ping"}'
+        exchange = await self._exchange("ping", self._headers, ident, body, deadline)
+        await exchange.response()
+
+    async def request(
+        self, method: str, params: bytes, *, name: str, deadline: float, headers: Headers, client_capabilities: bytes
+    ) -> Exchange:
+        ident = b"%d" % next(self._ids)
+        body = jsonrpc.encode_request(ident, method, params)
+        return await self._exchange(method, self._headers + plain(headers), ident, body, deadline)
+
+    async def notify(self, message: bytes, deadline: float) -> None:
+        response = await self._endpoint.send("POST", self._headers, message, deadline)
+        response.release()
+        failure = answers.rejected(response)
+        if failure is not None:
+            raise failure
+
+    async def listen(self) -> AsyncGenerator[ListChanged, None]:
+        deadline = asyncio.get_running_loop().time() + LISTEN_OPEN_SECONDS
+        headers = self._endpoint.stream_headers(*self._kept)
+        response = await self._endpoint.send("GET", headers, b"", deadline, idempotent=True)
+        if response.status == 404 and self.keeps_session:
+            response.release()
+            raise gone(404)
+        self._change_stream(response)
+        try:
+            messages = stream_messages(response, deadline=None, idle_seconds=LISTEN_IDLE_SECONDS)
+            async with aclosing(messages):
+                async for message in messages:
+                    if message.method in CHANGES:
+                        yield CHANGES[message.method]
+                    elif message.is_request:
+                        await self._post(answer_unasked(message))
+        finally:
+            response.close()
+
+    async def end(self, deadline: float) -> None:
+        if self.keeps_session:
+            response = await self._endpoint.send("DELETE", self._headers, b"", deadline)
+            response.release()
+
+    def _gone(self, status: int, error: JsonRpcError | None) -> bool:
+        if error is not None and error.code in jsonrpc.MODERN_ERRORS:
+            return True
+        if status == 404:
+            return self.keeps_session
+        return speaks_of_session(error)
+
+
+async def initialize(endpoint: Endpoint, identity: Identity, deadline: float) -> LegacyHttp:
+    """Open a session. A JSON-RPC error to `initialize` is asked about once more, then it is `protocol` (design §3 rule 5).
+
+    Raises:
+        BackendError: no session.
+    """
+    reply, session = await _offer(endpoint, identity, deadline)
+    if reply.error is not None:
+        reply, session = await _offer(endpoint, identity, deadline)
+    opened = agreed(reply)
+    if session and not all("!" <= character <= "~" for character in session):
+        raise BackendError(ErrorCategory.PROTOCOL, "The server issued a session id with illegal characters.")
+    legacy = LegacyHttp(endpoint, opened, session)
+    await legacy.notify(jsonrpc.encode_notification("notifications/initialized"), deadline)
+    return legacy
+
+
+async def _offer(endpoint: Endpoint, identity: Identity, deadline: float) -> tuple[Reply, str]:
+    body = jsonrpc.encode_request(b"0", "initialize", initialize_params(identity))
+    response = await endpoint.send("POST", endpoint.post_headers(), body, deadline, idempotent=True)
+    failure = answers.refused(response)
+    if failure is not None:
+        response.release()
+        raise failure
+    if is_stream(response):
+        exchange = HttpExchange(response, b"0", deadline, send=_nowhere, cancel_by_message=False)
+        reply = await exchange.response()
+    else:
+        message = await answers.read_message(response, deadline)
+        reply = matched(message, b"0")
+    # servers put throw-away ids on errors: only a result under 200 opens a session
+    issued = reply.error is None and response.status == 200
+    return reply, response.headers.get("mcp-session-id", "") if issued else ""
+
+
+def initialize_params(identity: Identity) -> bytes:
+    """What we offer."""
+    return msgspec.json.encode(
+        {
+            "protocolVersion": REVISIONS[0],
+            "capabilities": {},
+            "clientInfo": {"name": identity.name, "version": identity.version},
+        }
+    )
+
+
+def agreed(reply: Reply) -> InitializeResult:
+    """The server's answer to `initialize`.
+
+    Raises:
+        BackendError: protocol, it refuses, or answers with a revision that we do not speak.
+    """
+    if reply.error is not None:
+        raise BackendError(
+            ErrorCategory.PROTOCOL,
+            f"The server refuses to initialize a session (JSON-RPC error {reply.error.code}); its log says why.",
+        )
+    try:
+        opened = msgspec.json.decode(reply.result or b"null", type=InitializeResult)
+    except ValueError:
+        raise BackendError(
+            ErrorCategory.PROTOCOL, "The server's answer to initialize is not MCP; is the URL that of an MCP server?"
+        ) from None
+    if opened.protocol_version not in REVISIONS:
+        raise BackendError(
+            ErrorCategory.PROTOCOL, "The server speaks no MCP revision that we speak; upgrade one of the two."
+        )
+    return opened
+
+
+def answer_unasked(message: jsonrpc.Message) -> bytes:
+    """The response to a server's request that belongs to no call of ours: life sign, or no."""
+    ident = bytes(message.id or b"null")
+    return jsonrpc.encode_result(ident, b"{}") if message.method == "ping" else jsonrpc.encode_error(ident, UNSERVED)
+
+
+async def _nowhere(_: bytes) -> None:
+    """Before `initialize` is answered there is no session to post to."""

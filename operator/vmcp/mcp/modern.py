@@ -1,0 +1,174 @@
+"""Modern over Streamable HTTP: stateless, an envelope in `_meta` with every request (mcp-wire §2)."""
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from vmcp.api.category import ErrorCategory
+from vmcp.mcp import answers, jsonrpc
+from vmcp.mcp.dialect import (
+    CHANGES,
+    LISTEN_IDLE_SECONDS,
+    LISTEN_OPEN_SECONDS,
+    Era,
+    HttpDialect,
+    JsonObject,
+    ListChanged,
+    gone,
+    speaks_of_session,
+)
+from vmcp.mcp.endpoint import Endpoint, Headers, Identity, plain
+from vmcp.mcp.errors import BackendError
+from vmcp.mcp.exchange import Exchange, Reply, stream_messages
+from vmcp.mcp.jsonrpc import JsonRpcError
+
+REVISION: Final = "2026-07-28"
+
+_META: Final = "io.modelcontextprotocol/"
+_LISTEN_TO: Final = b'{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}}'
+
+
+class DiscoverResult(msgspec.Struct, rename="camel"):
+    """The answer to `server/discover`, as far as it is needed."""
+
+    supported_versions: list[str]
+    capabilities: JsonObject = {}
+    meta: JsonObject = msgspec.field(name="_meta", default_factory=dict)
+
+    @property
+    def server_info(self) -> JsonObject:
+        """Name and version of the server, empty where it does not say."""
+        info = self.meta.get(_META + "serverInfo")
+        return info if isinstance(info, dict) else {}
+
+
+class Modern(HttpDialect):
+    """A backend that speaks Modern."""
+
+    era = Era.MODERN
+    revision = REVISION
+    cancels_by_message = False
+
+    def __init__(self, endpoint: Endpoint, identity: Identity) -> None:
+        super().__init__(endpoint)
+        self.capabilities = {}
+        self.server_info = {}
+        self._client_info = msgspec.json.encode({"name": identity.name, "version": identity.version})
+        self._versioned = endpoint.post_headers(("mcp-protocol-version", REVISION))
+        self._discover_headers = self._versioned + (("mcp-method", "server/discover"),)
+        self._discover_tail = b',"method":"server/discover","params":' + envelope(b"", b"{}", self._client_info) + b"}"
+        self._discovered: bytes | None = None
+
+    async def discover(self, deadline: float) -> Reply:
+        """Ask `server/discover`. A JSON-RPC error is a reply."""
+        ident = b"%d" % next(self._ids)
+        body = b'{"jsonrpc":"2.0","id":' + ident + self._discover_tail
+        exchange = await self._exchange("server/discover", self._discover_headers, ident, body, deadline)
+        reply = await exchange.response()
+        if reply.result is not None and reply.result != self._discovered:
+            self._learn(reply.result)
+        return reply
+
+    async def ping(self, deadline: float) -> None:
+        reply = await self.discover(deadline)
+        if reply.error is not None and reply.error.code == jsonrpc.METHOD_NOT_FOUND:
+            raise gone(200)
+
+    async def request(
+        self, method: str, params: bytes, *, name: str, deadline: float, headers: Headers, client_capabilities: bytes
+    ) -> Exchange:
+        ident = b"%d" % next(self._ids)
+        body = jsonrpc.encode_request(ident, method, envelope(params, client_capabilities, self._client_info))
+        return await self._exchange(method, self._addressed(method, name) + plain(headers), ident, body, deadline)
+
+    async def notify(self, message: bytes, deadline: float) -> None:
+        response = await self._endpoint.send("POST", self._versioned, message, deadline)
+        response.release()
+        failure = answers.rejected(response)
+        if failure is not None:
+            raise failure
+
+    async def listen(self) -> AsyncGenerator[ListChanged, None]:
+        deadline = asyncio.get_running_loop().time() + LISTEN_OPEN_SECONDS
+        ident = b"%d" % next(self._ids)
+        body = jsonrpc.encode_request(
+            ident, "subscriptions/listen", envelope(_LISTEN_TO, b"{}", self._client_info)
+        )
+        response = await self._endpoint.send("POST", self._addressed("subscriptions/listen", ""), body, deadline)
+        self._change_stream(response)
+        try:
+            messages = stream_messages(response, deadline=None, idle_seconds=LISTEN_IDLE_SECONDS)
+            async with aclosing(messages):
+                async for message in messages:
+                    if message.is_response:
+                        return
+                    if message.method in CHANGES:
+                        yield CHANGES[message.method]
+        finally:
+            response.close()
+
+    async def end(self, deadline: float) -> None:
+        """Nothing: the server keeps nothing for us."""
+
+    def _gone(self, status: int, error: JsonRpcError | None) -> bool:
+        return error is not None and (error.code == jsonrpc.UNSUPPORTED_VERSION or speaks_of_session(error))
+
+    def _addressed(self, method: str, name: str) -> Headers:
+        headers = self._versioned + (("mcp-method", method),)
+        return headers + (("mcp-name", header_text(name)),) if name else headers
+
+    def _learn(self, result: bytes) -> None:
+        try:
+            found = msgspec.json.decode(result, type=DiscoverResult)
+        except ValueError:
+            raise BackendError(
+                ErrorCategory.PROTOCOL, "The server's answer to server/discover is not MCP.", http_status=200
+            ) from None
+        self._discovered = result
+        self.capabilities = found.capabilities
+        self.server_info = found.server_info
+        self.speaks = REVISION in found.supported_versions
+
+    speaks: bool = False
+    """The server lists the revision."""
+
+
+_params_of = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def envelope(params: bytes, client_capabilities: bytes, client_info: bytes) -> bytes:
+    """`params` with what Modern requires merged into its `_meta`; all else passes through as bytes.
+
+    Raises:
+        ValueError: `params` is not a JSON object.
+    """
+    ours = (
+        b'"io.modelcontextprotocol/protocolVersion":"' + REVISION.encode() + b'",'
+        b'"io.modelcontextprotocol/clientCapabilities":' + client_capabilities + b","
+        b'"io.modelcontextprotocol/clientInfo":' + client_info
+    )
+    params = params.strip()
+    if b'"_meta"' not in params:
+        inner = params[1:-1].strip()
+        return b"{" + inner + (b"," if inner else b"") + b'"_meta":{' + ours + b"}}"
+    members = _params_of(params)
+    theirs = members.pop("_meta", None)
+    meta = _params_of(theirs) if theirs is not None else {}
+    for key in ("protocolVersion", "clientCapabilities", "clientInfo"):
+        meta.pop(_META + key, None)
+    kept = msgspec.json.encode(meta)[1:-1]
+    members["_meta"] = Raw(b"{" + kept + (b"," if kept else b"") + ours + b"}")
+    return msgspec.json.encode(members)
+
+
+def header_text(text: str) -> str:
+    """A name or URI as a header value: as it is where that is safe, else Base64 in the form of the specification."""
+    plain_text = text.isascii() and text.isprintable() and text == text.strip() and not text.startswith("=?")
+    if plain_text:
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="

@@ -1,0 +1,243 @@
+"""The objects that a VirtualMCPServer owns, as they should be: pure functions of its spec and its backends."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vmcp.api.gatewayconfig import GatewayConfig, dump_gateway_config
+from vmcp.api.kinds import VIRTUAL_MCP_SERVER, Kind
+from vmcp.api.virtualmcpserver import VirtualMCPServerSpec
+from vmcp.kube.client import JsonObject
+from vmcp.kube.kinds import CONFIG_MAP, DEPLOYMENT, ROLE, ROLE_BINDING, SERVICE, SERVICE_ACCOUNT
+from vmcp.reconcile import names
+from vmcp.reconcile.members import CaBundle
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """One desired object and its kind."""
+
+    kind: Kind
+    body: JsonObject
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return str(self.body["metadata"]["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the owned objects are made of.
+
+    Attributes:
+        owner: the VirtualMCPServer as stored.
+        image: of the gateway.
+    """
+
+    owner: JsonObject
+    spec: VirtualMCPServerSpec
+    config: GatewayConfig
+    ca_bundles: Sequence[CaBundle]
+    image: str
+
+    @property
+    def name(self) -> str:
+        """The VirtualMCPServer's name."""
+        return str(self.owner["metadata"]["name"])
+
+
+def desired(wanted: Wanted) -> list[Owned]:
+    """Every owned object, in the order in which they are applied: what a pod needs comes before the Deployment."""
+    account = (
+        []
+        if wanted.spec.service_account
+        else [Owned(SERVICE_ACCOUNT, _head(wanted, SERVICE_ACCOUNT, names.account_name(wanted.name)))]
+    )
+    return [
+        *account,
+        Owned(ROLE, _role(wanted)),
+        Owned(ROLE_BINDING, _role_binding(wanted)),
+        Owned(CONFIG_MAP, config_map(wanted)),
+        Owned(SERVICE, _service(wanted)),
+        Owned(DEPLOYMENT, deployment(wanted)),
+    ]
+
+
+def config_map(wanted: Wanted) -> JsonObject:
+    """The gateway's configuration, which it reloads by itself."""
+    text = dump_gateway_config(wanted.config)
+    body = _head(wanted, CONFIG_MAP, names.config_map_name(wanted.name))
+    body["metadata"]["labels"] |= {
+        "toolhive.stacklok.io/component": "vmcp-config",
+        "toolhive.stacklok.io/virtual-mcp-server": wanted.name,
+        "toolhive.stacklok.io/managed-by": "toolhive-operator",
+    }
+    body["metadata"]["annotations"] = {names.CONTENT_CHECKSUM: hashlib.sha256(text.encode()).hexdigest()}
+    return body | {"data": {names.CONFIG_KEY: text}}
+
+
+def deployment(wanted: Wanted) -> JsonObject:
+    """The gateway. `replicas` is left to whoever scales it (an HPA, `kubectl scale`) unless the spec sets it."""
+    pod = _pod(wanted)
+    spec: JsonObject = {
+        "selector": {"matchLabels": names.selector_labels(wanted.name)},
+        "template": {
+            "metadata": {
+                "labels": names.labels(wanted.name),
+                "annotations": {names.RUNCONFIG_CHECKSUM: _checksum(pod)},
+            },
+            "spec": pod,
+        },
+    }
+    if wanted.spec.replicas is not None:
+        spec["replicas"] = wanted.spec.replicas
+    return _head(wanted, DEPLOYMENT, wanted.name) | {"spec": spec}
+
+
+def _head(wanted: Wanted, kind: Kind, name: str) -> JsonObject:
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.name,
+        "metadata": {
+            "name": name,
+            "namespace": wanted.owner["metadata"]["namespace"],
+            "labels": names.labels(wanted.name),
+            "ownerReferences": [names.owner_reference(wanted.owner)],
+        },
+    }
+
+
+def _role(wanted: Wanted) -> JsonObject:
+    """The gateway reads its own object and its own ConfigMap, nothing else."""
+    own = {"verbs": ["get", "list", "watch"]}
+    rules = [
+        own
+        | {
+            "apiGroups": [VIRTUAL_MCP_SERVER.group],
+            "resources": [VIRTUAL_MCP_SERVER.plural],
+            "resourceNames": [wanted.name],
+        },
+        own
+        | {
+            "apiGroups": [""],
+            "resources": [CONFIG_MAP.plural],
+            "resourceNames": [names.config_map_name(wanted.name)],
+        },
+    ]
+    return _head(wanted, ROLE, names.account_name(wanted.name)) | {"rules": rules}
+
+
+def _role_binding(wanted: Wanted) -> JsonObject:
+    name = names.account_name(wanted.name)
+    subject = {
+        "kind": "ServiceAccount",
+        "name": _service_account(wanted),
+        "namespace": wanted.owner["metadata"]["namespace"],
+    }
+    reference = {"apiGroup": ROLE.group, "kind": "Role", "name": name}
+    return _head(wanted, ROLE_BINDING, name) | {"subjects": [subject], "roleRef": reference}
+
+
+def _service(wanted: Wanted) -> JsonObject:
+    port = {"name": "http", "port": names.PORT, "targetPort": "http", "protocol": "TCP"}
+    return _head(wanted, SERVICE, names.service_name(wanted.name)) | {
+        "spec": {
+            "type": str(wanted.spec.service_type),
+            "sessionAffinity": str(wanted.spec.session_affinity),
+            "selector": names.selector_labels(wanted.name),
+            "ports": [port],
+        }
+    }
+
+
+def _pod(wanted: Wanted) -> JsonObject:
+    """Meets the restricted Pod Security Standard."""
+    pod: JsonObject = {
+        "serviceAccountName": _service_account(wanted),
+        "terminationGracePeriodSeconds": 30,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [_container(wanted)],
+        "volumes": [
+            {"name": "vmcp-config", "configMap": {"name": names.config_map_name(wanted.name)}},
+            *(_ca_volume(bundle) for bundle in wanted.ca_bundles),
+        ],
+    }
+    if wanted.spec.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": secret.name} for secret in wanted.spec.image_pull_secrets]
+    return pod
+
+
+def _container(wanted: Wanted) -> JsonObject:
+    args = [
+        "serve",
+        f"--config={names.CONFIG_FOLDER}/{names.CONFIG_KEY}",
+        "--host=0.0.0.0",
+        f"--port={names.PORT}",
+    ]
+    if wanted.config.operational and wanted.config.operational.log_level:
+        args.append("--debug")
+    session_key = {"name": names.session_secret_name(wanted.name), "key": names.SESSION_KEY, "optional": True}
+    return {
+        "name": names.CONTAINER,
+        "image": wanted.image,
+        "args": args,
+        "ports": [{"name": "http", "containerPort": names.PORT, "protocol": "TCP"}],
+        "env": [
+            {"name": "VMCP_NAME", "value": wanted.name},
+            {"name": "VMCP_NAMESPACE", "value": wanted.owner["metadata"]["namespace"]},
+            {"name": "VMCP_SESSION_HMAC_SECRET", "valueFrom": {"secretKeyRef": session_key}},
+        ],
+        "livenessProbe": _probe("/health", initial=30, period=10, timeout=5),
+        "readinessProbe": _probe("/readyz", initial=1, period=5, timeout=3),
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "128Mi"},
+            "limits": {"cpu": "500m", "memory": "512Mi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "vmcp-config", "mountPath": names.CONFIG_FOLDER, "readOnly": True},
+            *(
+                {
+                    "name": _ca_volume_name(bundle),
+                    "mountPath": f"{names.CA_FOLDER}/{bundle.backend}",
+                    "readOnly": True,
+                }
+                for bundle in wanted.ca_bundles
+            ),
+        ],
+    }
+
+
+def _probe(path: str, *, initial: int, period: int, timeout: int) -> JsonObject:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "initialDelaySeconds": initial,
+        "periodSeconds": period,
+        "timeoutSeconds": timeout,
+        "failureThreshold": 3,
+    }
+
+
+def _ca_volume(bundle: CaBundle) -> JsonObject:
+    source = {"name": bundle.config_map, "items": [{"key": bundle.key, "path": bundle.key}]}
+    return {"name": _ca_volume_name(bundle), "configMap": source}
+
+
+def _ca_volume_name(bundle: CaBundle) -> str:
+    """Within the 63 characters of a volume's name, whatever the backend's."""
+    return "ca-" + hashlib.sha256(bundle.backend.encode()).hexdigest()[:16]
+
+
+def _service_account(wanted: Wanted) -> str:
+    return wanted.spec.service_account or names.account_name(wanted.name)
+
+
+def _checksum(pod: JsonObject) -> str:
+    """Covers what a running gateway cannot reload: the pod itself. Its configuration it reloads."""
+    return hashlib.sha256(json.dumps(pod, sort_keys=True).encode()).hexdigest()[:32]

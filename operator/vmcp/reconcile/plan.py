@@ -1,0 +1,154 @@
+"""What a VirtualMCPServer asks for, judged as a whole: its conditions, what blocks it, and what to apply. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vmcp.api.auth import IncomingAuthType
+from vmcp.api.conditions import ConditionType, Reason
+from vmcp.api.gatewayconfig import GatewayConfig
+from vmcp.api.problem import Problem
+from vmcp.api.status import Phase
+from vmcp.api.unsupported import fail_closed, left_out
+from vmcp.api.validation import validate
+from vmcp.api.virtualmcpserver import VirtualMCPServerSpec
+from vmcp.kube.client import JsonObject
+from vmcp.reconcile.desired import Wanted
+from vmcp.reconcile.members import Discovery, discover
+from vmcp.reconcile.names import LONGEST_NAME
+from vmcp.status.findings import Blocked, Finding
+from vmcp.status.news import HEARTBEAT_S, heartbeat_of
+
+PROBLEMS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What else decides: the group and its members as last seen."""
+
+    group: JsonObject | None
+    servers: Sequence[JsonObject] = ()
+    entries: Sequence[JsonObject] = ()
+    authorities: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The judgement.
+
+    Attributes:
+        blocked: why nothing is applied; what runs is left as it is, unless `closed`.
+        closed: why nothing may be served: a gateway that runs is stopped. Empty otherwise.
+        wanted: what to apply; None while blocked.
+    """
+
+    conditions: tuple[Finding, ...]
+    blocked: Blocked | None = None
+    closed: str = ""
+    wanted: Wanted | None = None
+    discovery: Discovery = field(default_factory=Discovery)
+    heartbeat_s: float = HEARTBEAT_S
+
+
+def plan(owner: JsonObject, around: Surroundings, *, image: str) -> Plan:
+    """Judge the object as stored. Never raises, whatever its spec holds."""
+    stored = owner.get("spec")
+    problems = _name_problems(owner) + validate(stored)
+    closing = fail_closed(stored if isinstance(stored, dict) else {})
+    if problems or closing:
+        return _invalid(problems, closing)
+    spec = VirtualMCPServerSpec.model_validate(stored)
+    handling = spec.config.operational.failure_handling if spec.config and spec.config.operational else None
+    heartbeat_s = heartbeat_of(handling.status_reporting_interval if handling else None)
+    conditions = [
+        Finding(ConditionType.VALID, True, Reason.VALIDATION_SUCCEEDED, "the spec is valid"),
+        Finding(
+            ConditionType.AUTH_CONFIGURED,
+            True,
+            Reason.INCOMING_AUTH_VALID,
+            "anyone who reaches it may call it",
+        ),
+        _features(left_out(spec)),
+    ]
+    blocked = _group_blocks(spec.group_ref.name, around.group)
+    if blocked:
+        conditions.append(Finding(ConditionType.GROUP_REF_VALIDATED, False, blocked.reason, blocked.message))
+        return Plan(tuple(conditions), blocked, heartbeat_s=heartbeat_s)
+    group = Finding(
+        ConditionType.GROUP_REF_VALIDATED,
+        True,
+        Reason.GROUP_REF_VALID,
+        f"MCPGroup {spec.group_ref.name} exists",
+    )
+    discovery = discover(spec, around.servers, around.entries, around.authorities)
+    if discovery.left_out:
+        conditions.append(
+            Finding(ConditionType.BACKENDS_DISCOVERED, False, Reason.BACKENDS_LEFT_OUT, _shown(discovery.left_out))
+        )
+    config = gateway_config(owner["metadata"]["name"], spec, discovery)
+    wanted = Wanted(owner, spec, config, discovery.ca_bundles, image)
+    return Plan((*conditions, group), wanted=wanted, discovery=discovery, heartbeat_s=heartbeat_s)
+
+
+def gateway_config(name: str, spec: VirtualMCPServerSpec, discovery: Discovery) -> GatewayConfig:
+    """The gateway's configuration: what the spec says of it that is built, and the backends."""
+    settings = spec.config
+    return GatewayConfig.model_validate(
+        {
+            "name": name,
+            "group_ref": spec.group_ref.name,
+            "incoming_auth": {"type": str(IncomingAuthType.ANONYMOUS)},
+            "aggregation": settings.aggregation if settings else None,
+            "operational": settings.operational if settings else None,
+            "metadata": settings.metadata if settings else None,
+            "backends": discovery.backends,
+        }
+    )
+
+
+def _invalid(problems: Sequence[Problem], closing: Sequence[Problem]) -> Plan:
+    message = _shown([str(problem) for problem in (*closing, *problems)])
+    valid = Finding(ConditionType.VALID, False, Reason.VALIDATION_FAILED, message)
+    blocked = Blocked(Phase.FAILED, Reason.VALIDATION_FAILED, message)
+    auth = [problem for problem in closing if "ncomingAuth" in problem.path]
+    findings = [valid]
+    if auth:
+        said = _shown([str(problem) for problem in auth])
+        findings.append(Finding(ConditionType.AUTH_CONFIGURED, False, Reason.INCOMING_AUTH_INVALID, said))
+    return Plan(tuple(findings), blocked, closed=_shown([str(problem) for problem in closing]))
+
+
+def _name_problems(owner: JsonObject) -> list[Problem]:
+    name = owner["metadata"]["name"]
+    if len(name) > LONGEST_NAME:
+        return [
+            Problem(
+                "metadata.name",
+                f"has {len(name)} characters; at most {LONGEST_NAME} leave room for its Service",
+            )
+        ]
+    if "." in name:
+        return [Problem("metadata.name", "must not contain a dot, since its Service cannot; use a dash")]
+    return []
+
+
+def _group_blocks(name: str, group: JsonObject | None) -> Blocked | None:
+    if group is None:
+        message = f"spec.groupRef.name: MCPGroup {name} does not exist in this namespace; create it or name another"
+        return Blocked(Phase.FAILED, Reason.GROUP_REF_NOT_FOUND, message)
+    if group["metadata"].get("deletionTimestamp"):
+        message = f"spec.groupRef.name: MCPGroup {name} is being deleted"
+        return Blocked(Phase.PENDING, Reason.GROUP_REF_NOT_READY, message)
+    return None
+
+
+def _features(paths: Sequence[str]) -> Finding:
+    if paths:
+        message = f"served without what is not built yet: {_shown(paths, ', ')}"
+        return Finding(ConditionType.FEATURES_SUPPORTED, False, Reason.LEFT_OUT, message)
+    return Finding(ConditionType.FEATURES_SUPPORTED, True, Reason.ALL_SUPPORTED, "all that the spec asks for is served")
+
+
+def _shown(sentences: Iterable[str], separator: str = "; ") -> str:
+    sentences = list(dict.fromkeys(sentences))
+    rest = len(sentences) - PROBLEMS_SHOWN
+    return separator.join(sentences[:PROBLEMS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,220 @@
+"""One reconcile of one object: read it fresh, judge it, apply what it owns, set what is watched, report it."""
+
+import logging
+from collections.abc import Sequence
+
+from vmcp.api.conditions import Reason
+from vmcp.api.gatewayconfig import ConfigError, GatewayConfig, load_gateway_config
+from vmcp.api.kinds import MCP_GROUP, MCP_SERVER, MCP_SERVER_ENTRY, VIRTUAL_MCP_SERVER
+from vmcp.api.status import Phase
+from vmcp.health.clock import Clock
+from vmcp.health.monitor import Monitor
+from vmcp.health.snapshot import Snapshot
+from vmcp.health.targets import targets_of
+from vmcp.kube.client import JsonObject, Kube, NotFound
+from vmcp.kube.kinds import CONFIG_MAP, DEPLOYMENT, POD
+from vmcp.reconcile.applier import Applier, NameTaken, NotYet
+from vmcp.reconcile.cache import Cache, Key, group_of
+from vmcp.reconcile.desired import Wanted, desired
+from vmcp.reconcile.members import authority_references, entry_problem
+from vmcp.reconcile.names import CONFIG_KEY, config_map_name, gateway_url
+from vmcp.reconcile.plan import Plan, Surroundings, plan
+from vmcp.reconcile.workload import deployment_state
+from vmcp.status import membership
+from vmcp.status.findings import Blocked, DeploymentState, Findings
+from vmcp.status.recall import recall
+from vmcp.status.writer import StatusWriter
+
+AGAIN_SOON_S = 1.0
+AGAIN_UNTIL_AVAILABLE_S = 5.0
+AUTHORITIES_S = 60.0
+"""CA bundles are ConfigMaps of the user's that no watch covers: they are read again this often."""
+
+log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Reconciles one key at a time; called by the queue. Keeps, per UID, what the status writer composes from."""
+
+    def __init__(
+        self, *, kube: Kube, cache: Cache, monitor: Monitor, writer: StatusWriter, clock: Clock, image: str
+    ) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._applier = Applier(kube)
+        self._monitor = monitor
+        self._writer = writer
+        self._clock = clock
+        self._image = image
+        self._uids: dict[Key, str] = {}
+        self._findings: dict[str, Findings] = {}
+        self._waiting: dict[str, dict[str, str]] = {}
+
+    def findings(self, uid: str) -> Findings | None:
+        """What the last reconcile found of the object; None before its first."""
+        return self._findings.get(uid)
+
+    def snapshots(self, uid: str) -> Sequence[Snapshot]:
+        """The object's backends: those that are watched, and those that have no URL yet."""
+        waiting = self._waiting.get(uid, {})
+        return [
+            *self._monitor.snapshots(uid),
+            *(Snapshot(name=name, url="", fingerprint="", detail=why) for name, why in waiting.items()),
+        ]
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring the object up to date; the seconds after which to look again, None = only when something happens.
+
+        Raises:
+            KubeError: the API server refused or did not answer; nothing is lost by trying again.
+        """
+        if key.plural == MCP_GROUP.plural:
+            await self._group(key)
+            return None
+        if key.plural == MCP_SERVER_ENTRY.plural:
+            await self._entry(key)
+            return None
+        try:
+            owner = await self._kube.get(VIRTUAL_MCP_SERVER, key.namespace, key.name)
+        except NotFound:
+            self._forget(key)
+            return None
+        uid = owner["metadata"]["uid"]
+        if self._uids.get(key, uid) != uid or owner["metadata"].get("deletionTimestamp"):
+            self._forget(key)
+        if owner["metadata"].get("deletionTimestamp"):
+            return None
+        self._uids[key] = uid
+        return await self._virtual_mcp_server(owner)
+
+    async def _virtual_mcp_server(self, owner: JsonObject) -> float | None:
+        around = await self._surroundings(owner)
+        judged = plan(owner, around, image=self._image)
+        again = AUTHORITIES_S if authority_references(around.entries) else None
+        if judged.closed:
+            deployment = self._cache.get(DEPLOYMENT, owner["metadata"]["namespace"], owner["metadata"]["name"])
+            await self._applier.stop(owner, deployment, judged.closed)
+        if judged.wanted is None:
+            await self._watch_last_good(owner)
+            self._report(owner, judged, judged.blocked, DeploymentState.UNAVAILABLE, "")
+            return again
+        try:
+            deployment = await self._apply(judged.wanted)
+        except NameTaken as error:
+            blocked = Blocked(Phase.FAILED, Reason.NAME_CONFLICT, str(error))
+            self._report(owner, judged, blocked, DeploymentState.UNAVAILABLE, "")
+            return AUTHORITIES_S
+        except NotYet as error:
+            blocked = Blocked(Phase.PENDING, Reason.DEPLOYMENT_NOT_READY, str(error))
+            self._report(owner, judged, blocked, DeploymentState.UNAVAILABLE, "")
+            return AGAIN_SOON_S
+        pems = {bundle.path: bundle.pem for bundle in judged.discovery.ca_bundles}
+        self._watch(owner, judged.wanted.config, pems, judged.discovery.waiting)
+        state, message = deployment_state(deployment, self._pods(owner))
+        self._report(owner, judged, None, state, message)
+        return again if state is DeploymentState.AVAILABLE else AGAIN_UNTIL_AVAILABLE_S
+
+    async def _surroundings(self, owner: JsonObject) -> Surroundings:
+        namespace, group = owner["metadata"]["namespace"], group_of(owner)
+        entries = self._cache.in_group(MCP_SERVER_ENTRY, namespace, group)
+        authorities = {}
+        for name, key in sorted(authority_references(entries)):
+            try:
+                config_map = await self._kube.get(CONFIG_MAP, namespace, name)
+            except NotFound:
+                continue
+            if pem := (config_map.get("data") or {}).get(key):
+                authorities[name, key] = pem
+        return Surroundings(
+            self._cache.get(MCP_GROUP, namespace, group),
+            self._cache.in_group(MCP_SERVER, namespace, group),
+            entries,
+            authorities,
+        )
+
+    async def _apply(self, wanted: Wanted) -> JsonObject:
+        owner, namespace = wanted.owner, wanted.owner["metadata"]["namespace"]
+        seen = self._cache.get(DEPLOYMENT, namespace, wanted.name)
+        await self._applier.resume(seen)
+        unready = seen is None or not (seen.get("status") or {}).get("availableReplicas")
+        await self._applier.create_session_key(owner, again=unready)
+        after: JsonObject = {}
+        for owned in desired(wanted):
+            after = await self._applier.apply(owned, owner, self._cache.get(owned.kind, namespace, owned.name))
+        return after
+
+    async def _watch_last_good(self, owner: JsonObject) -> None:
+        """After a restart a spec that is blocked has no targets: go on with those that its gateway runs by."""
+        if self._monitor.snapshots(owner["metadata"]["uid"]):
+            return
+        namespace, name = owner["metadata"]["namespace"], owner["metadata"]["name"]
+        stored = self._cache.get(CONFIG_MAP, namespace, config_map_name(name))
+        try:
+            config = load_gateway_config((stored or {}).get("data", {})[CONFIG_KEY])
+        except (KeyError, ConfigError):
+            return
+        self._watch(owner, config, {}, {})
+
+    def _watch(self, owner: JsonObject, config: GatewayConfig, pems: dict[str, str], waiting: dict[str, str]) -> None:
+        uid = owner["metadata"]["uid"]
+        self._waiting[uid] = waiting
+        self._monitor.set_targets(uid, targets_of(config, pems), recall(owner.get("status") or {}))
+
+    def _pods(self, owner: JsonObject) -> list[JsonObject]:
+        namespace, name = owner["metadata"]["namespace"], owner["metadata"]["name"]
+        return self._cache.of_instance(POD, namespace, name)
+
+    def _report(
+        self, owner: JsonObject, judged: Plan, blocked: Blocked | None, state: DeploymentState, message: str
+    ) -> None:
+        metadata = owner["metadata"]
+        uid = metadata["uid"]
+        self._findings[uid] = Findings(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=uid,
+            generation=metadata["generation"],
+            url=gateway_url(metadata["namespace"], metadata["name"]),
+            conditions=judged.conditions,
+            blocked=blocked,
+            deployment=state,
+            deployment_message=message,
+            heartbeat_s=judged.heartbeat_s,
+        )
+        self._writer.seen(uid, owner)
+        self._writer.report(uid)
+
+    def _forget(self, key: Key) -> None:
+        uid = self._uids.pop(key, None)
+        if uid is None:
+            return
+        self._findings.pop(uid, None)
+        self._waiting.pop(uid, None)
+        self._writer.forget(uid)
+        self._monitor.forget(uid)
+        self._applier.forget(uid)
+
+    async def _group(self, key: Key) -> None:
+        group = self._cache.get(MCP_GROUP, key.namespace, key.name)
+        if group is None or group["metadata"].get("deletionTimestamp"):
+            return
+        servers = [obj["metadata"]["name"] for obj in self._cache.in_group(MCP_SERVER, key.namespace, key.name)]
+        entries = [obj["metadata"]["name"] for obj in self._cache.in_group(MCP_SERVER_ENTRY, key.namespace, key.name)]
+        try:
+            fresh = await self._kube.get(MCP_GROUP, key.namespace, key.name)
+            status = membership.group_status(fresh, servers, entries, self._clock.wall())
+            await membership.write(self._kube, MCP_GROUP, fresh, status)
+        except NotFound:
+            return
+
+    async def _entry(self, key: Key) -> None:
+        try:
+            entry = await self._kube.get(MCP_SERVER_ENTRY, key.namespace, key.name)
+            problem = entry_problem(entry)
+            group = group_of(entry)
+            if not problem and self._cache.get(MCP_GROUP, key.namespace, group) is None:
+                problem = f"spec.groupRef.name: MCPGroup {group} does not exist in this namespace"
+            status = membership.entry_status(entry, problem, self._clock.wall())
+            await membership.write(self._kube, MCP_SERVER_ENTRY, entry, status)
+        except NotFound:
+            return

@@ -1,0 +1,53 @@
+"""What the gateway's Deployment and its Pods say of each other: available, not yet, or failing. Pure."""
+
+from collections.abc import Sequence
+
+from vmcp.kube.client import JsonObject
+from vmcp.status.findings import DeploymentState
+
+FAILING_REASONS = frozenset(
+    {
+        "CrashLoopBackOff",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "ErrImagePull",
+        "ImageInspectError",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "RunContainerError",
+    }
+)
+"""What the kubelet says of a container that will not start without a change."""
+
+
+def deployment_state(deployment: JsonObject, pods: Sequence[JsonObject]) -> tuple[DeploymentState, str]:
+    """The state for the generation that is applied, and a sentence on it (empty when available)."""
+    status = deployment.get("status") or {}
+    name = deployment["metadata"]["name"]
+    conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
+    current = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+    available = conditions.get("Available", {}).get("status") == "True" and status.get("availableReplicas", 0) > 0
+    # A rollout whose new pods fail is a failure, even while old pods still serve.
+    if current and (failing := _failing(conditions, pods)):
+        return DeploymentState.FAILED, f"Deployment {name}: {failing}"
+    if current and available:
+        return DeploymentState.AVAILABLE, ""
+    if deployment["spec"].get("replicas") == 0:
+        return DeploymentState.UNAVAILABLE, f"Deployment {name} has 0 replicas: no gateway runs"
+    return DeploymentState.UNAVAILABLE, f"Deployment {name} is not available yet"
+
+
+def _failing(conditions: dict[str, JsonObject], pods: Sequence[JsonObject]) -> str:
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
+        if pod["metadata"].get("deletionTimestamp"):
+            continue
+        for container in (pod.get("status") or {}).get("containerStatuses", []):
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason") in FAILING_REASONS:
+                return f"container {container['name']}: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+    if conditions.get("ReplicaFailure", {}).get("status") == "True":
+        return str(conditions["ReplicaFailure"].get("message", "pods cannot be created"))
+    progressing = conditions.get("Progressing", {})
+    if progressing.get("status") == "False":
+        return str(progressing.get("message", "it does not progress"))
+    return ""

@@ -1,0 +1,1 @@
+pytest_plugins = ["vmcp_dev.pytest_fixtures"]
