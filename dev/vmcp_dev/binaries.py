@@ -43,7 +43,7 @@ def find_binaries() -> Binaries:
     found = {name: _at_hand(name) for name in versions.NAMES}
     if not all(found.values()):
         with _only_one_at_a_time(cached_binaries()):
-            found = {name: path or _brought(name) for name, path in found.items()}
+            found |= _brought([name for name, path in found.items() if path is None])
     return Binaries(**{name.replace("-", "_"): path for name, path in found.items() if path})
 
 
@@ -83,24 +83,30 @@ def _executable(path: Path) -> Path | None:
     return path if path.is_file() and os.access(path, os.X_OK) else None
 
 
-def _brought(name: str) -> Path:
-    # Another process may have brought it while this one waited for the lock.
-    present = _in_cache(name)
-    if present:
-        return present
-    target = cached_binaries() / name
-    try:
-        release.download(name, target, say)
-    except release.NotDownloaded as download_failed:
-        say(f"{name}: no official release ({download_failed}); building it from source")
+def _brought(names: list[str]) -> dict[str, Path]:
+    # Another process may have brought some while this one waited for the lock.
+    missing = [name for name in names if _in_cache(name) is None]
+    offline: release.Offline | None = None
+    for name in missing:
         try:
-            gobuild.build(name, target, say)
-        except gobuild.BuildFailed as build_failed:
-            raise BinaryNotFound(
-                f"{name} {versions.KUBERNETES} could not be had: {download_failed}; {build_failed}. "
-                f"Or put the four binaries into a folder and name it by {FOLDER_VARIABLE}."
-            ) from build_failed
-    return target
+            if offline is not None:
+                raise offline
+            release.download(name, cached_binaries() / name, say)
+        except release.NotDownloaded as reason:
+            offline = reason if isinstance(reason, release.Offline) else None
+            _build(name, reason)
+    return {name: cached_binaries() / name for name in names}
+
+
+def _build(name: str, not_downloaded: release.NotDownloaded) -> None:
+    say(f"{name}: no official release ({not_downloaded}); building it from source")
+    try:
+        gobuild.build(name, cached_binaries() / name, say)
+    except gobuild.BuildFailed as failed:
+        raise BinaryNotFound(
+            f"{name} {versions.KUBERNETES} could not be had: {not_downloaded}; {failed}. "
+            f"Or put the four binaries into a folder and name it by {FOLDER_VARIABLE}."
+        ) from failed
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-_LEASH = 'trap "" INT TERM HUP; read -r _; kill -KILL -- "-$1" 2>/dev/null'
+_LEASH = 'trap "" INT TERM HUP; read -r _; kill -s KILL -- "-$1" 2>/dev/null'
 
 
 class ChildProcess:

@@ -31,8 +31,8 @@ _READY_SECONDS = 180.0
 _STOP_SECONDS = 5.0
 
 # What has work to do where no node exists but the local runner's. Not here: node lifecycle and eviction
-# (nobody renews a node lease), endpoints and endpointslice (the API server refuses the loopback addresses of the
-# local runner's pods, so that those controllers would only fill the log).
+# (nobody renews a node lease), endpoints and endpointslice (the API server refuses loopback addresses, and
+# the local runner's pods have no others: those controllers would only fill the log).
 _CONTROLLERS = (
     "clusterrole-aggregation-controller",
     "deployment-controller",
@@ -68,9 +68,7 @@ class ControlPlane:
         server: URL of the API server; the same after a restart.
     """
 
-    def __init__(
-        self, folder: Path | None = None, *, binaries: Binaries | None = None, audit: bool = False
-    ) -> None:
+    def __init__(self, folder: Path | None = None, *, binaries: Binaries | None = None, audit: bool = False) -> None:
         """Nothing is started yet.
 
         Args:
@@ -165,9 +163,7 @@ class ControlPlane:
                 raise ControlPlaneError(_obituary(child))
 
     def _children(self) -> list[ChildProcess]:
-        return [
-            child for child in (self._etcd, self._apiserver, self._controller_manager) if child is not None
-        ]
+        return [child for child in (self._etcd, self._apiserver, self._controller_manager) if child is not None]
 
     def _write_configuration(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -267,9 +263,7 @@ class ControlPlane:
             if not child.running:
                 raise ControlPlaneError(_obituary(child))
             if time.monotonic() > deadline:
-                raise ControlPlaneError(
-                    f"{child.name} is not ready in {_READY_SECONDS:.0f} s:\n{child.tail()}"
-                )
+                raise ControlPlaneError(f"{child.name} is not ready in {_READY_SECONDS:.0f} s:\n{child.tail()}")
             time.sleep(0.1)
 
 

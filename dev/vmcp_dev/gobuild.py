@@ -67,9 +67,7 @@ def _go(module: Path) -> str:
         raise BuildFailed(f"Go is not installed; {_ADVICE}")
     # Asked inside the module: a Go of 1.21 or later may fetch the toolchain that go.mod asks for.
     command, env = [go, "version"], _environment()
-    answer = subprocess.run(
-        command, cwd=module, env=env, capture_output=True, text=True, timeout=120, check=False
-    )
+    answer = subprocess.run(command, cwd=module, env=env, capture_output=True, text=True, timeout=120, check=False)
     version = re.search(r"go(\d+)\.(\d+)", answer.stdout)
     needed = tuple(int(part) for part in _NEEDED_GO.split("."))
     if answer.returncode != 0 or version is None or (int(version[1]), int(version[2])) < needed:

@@ -121,8 +121,11 @@ class PodLife:
                 await self._bind()
                 launch = await self._prepare()
                 self._start(launch)
-            except (CannotMount, Refused, Unreachable, OSError) as error:
+            except (CannotMount, Refused, OSError) as error:
                 self._observe(waiting=("CreateContainerConfigError", str(error)))
+                await self._pause(_RETRY_SECONDS)
+                continue
+            except Unreachable:
                 await self._pause(_RETRY_SECONDS)
                 continue
             started = loop.time()

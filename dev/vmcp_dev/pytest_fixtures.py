@@ -49,9 +49,7 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def local_runner(
-    control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunnerThread]:
+def local_runner(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunnerThread]:
     """Runs gateway pods of all namespaces as `vmcp` processes."""
     folder: Path = tmp_path_factory.mktemp("local-runner")
     with RunnerThread(LocalRunner(control_plane.kubeconfig, folder)) as runner:

@@ -23,6 +23,10 @@ class NotDownloaded(Exception):
     """Nothing was put in place. The message says why."""
 
 
+class Offline(NotDownloaded):
+    """The release site cannot be reached at all: the next binary need not be tried."""
+
+
 def download(
     name: str,
     target: Path,
@@ -34,7 +38,8 @@ def download(
     """Put the released binary at `target`, in one rename.
 
     Raises:
-        NotDownloaded: no such release, no network, or the checksum differs.
+        Offline: no network.
+        NotDownloaded: no such release, or the checksum differs.
     """
     machine = _machine()
     partial = target.with_name(f".{name}.{os.getpid()}.partial")
@@ -50,6 +55,8 @@ def download(
                 _fetch(client, url, expected, partial)
         partial.chmod(0o755)
         os.replace(partial, target)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise Offline(f"{kubernetes if name != 'etcd' else etcd} cannot be reached: {error}") from error
     except (httpx.HTTPError, OSError, IndexError, tarfile.TarError) as error:
         raise NotDownloaded(f"{type(error).__name__}: {error}") from error
     finally:
@@ -64,9 +71,7 @@ def _machine() -> str:
     return f"linux-{known}"
 
 
-def _fetch_etcd(
-    client: httpx.Client, base: str, machine: str, target: Path, say: Callable[[str], None]
-) -> None:
+def _fetch_etcd(client: httpx.Client, base: str, machine: str, target: Path, say: Callable[[str], None]) -> None:
     folder = f"etcd-{versions.ETCD}-{machine}"
     archive = target.with_name(f"{target.name}.tar.gz")
     lines = [line.split() for line in _text(client, f"{base}/SHA256SUMS").splitlines()]

@@ -1,6 +1,6 @@
 """Manifests that the API server must take, and such that it must refuse with a message that helps.
 
-Data only: `tests/integration` sends every row to a real API server.
+Data only: `test_admission.py` sends every row to a real API server.
 """
 
 from dataclasses import dataclass
@@ -202,9 +202,7 @@ def lost(sent: Any, stored: Any, path: str = "") -> list[str]:
         return [
             found
             for name, value in sent.items()
-            for found in (
-                lost(value, stored[name], f"{path}.{name}") if name in stored else [f"{path}.{name}"]
-            )
+            for found in (lost(value, stored[name], f"{path}.{name}") if name in stored else [f"{path}.{name}"])
         ]
     if isinstance(sent, list) and isinstance(stored, list) and len(sent) == len(stored):
         pairs = enumerate(zip(sent, stored, strict=True))

@@ -88,9 +88,7 @@ def test_what_the_api_server_refuses_is_rewritten() -> None:
     part = {
         "type": "object",
         "required": ["weight"],
-        "properties": {
-            "weight": {"description": "Weight.", "type": "number", "minimum": 0, "exclusiveMinimum": True}
-        },
+        "properties": {"weight": {"description": "Weight.", "type": "number", "minimum": 0, "exclusiveMinimum": True}},
     }
     assert structural_schema(Whole) == {
         "description": "A whole.",

@@ -54,9 +54,7 @@ def test_equal_configurations_give_the_same_text_however_they_were_made() -> Non
     made = GatewayConfig.model_validate(
         {
             "backends": [
-                GatewayBackend.model_validate(
-                    {"name": "a", "url": "http://a", "transport": "sse", "headers": {}}
-                )
+                GatewayBackend.model_validate({"name": "a", "url": "http://a", "transport": "sse", "headers": {}})
             ],
             "incoming_auth": {"type": "anonymous"},
             "name": "vmcp",

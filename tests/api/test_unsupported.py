@@ -94,9 +94,7 @@ def test_what_protects_something_fails_closed(asked: dict[str, Any], path: str) 
         spec(incomingAuth=inline(PERMIT_ALL, entitiesJson="[]")),
         spec(incomingAuth=inline("permit (\n  principal,\n  action,\n  resource\n);\n", entitiesJson="")),
         spec(config={"incomingAuth": {"type": "anonymous", "authz": {"type": "none"}}}),
-        aggregation(
-            defaultToolVisibility="allow", excludeAllTools=False, tools=[{"workload": "a", "filter": []}]
-        ),
+        aggregation(defaultToolVisibility="allow", excludeAllTools=False, tools=[{"workload": "a", "filter": []}]),
         spec(config={"compositeTools": [{"name": "x", "steps": []}], "audit": {"enabled": True}}),
     ],
 )
@@ -202,8 +200,17 @@ def test_resolved_outgoing_auth_counts_as_well() -> None:
         },
     }
     for asked in (spec(config={"outgoingAuth": auth}), gateway(outgoingAuth=auth)):
+        assert outgoing_auth_problem(asked, "b") is None
         problem = outgoing_auth_problem(asked, "a")
         assert problem is not None
         assert "headerInjection" in problem
         assert "hunter2" not in problem
-        assert outgoing_auth_problem(asked, "b") is None
+
+
+def test_an_open_default_does_not_hide_resolved_auth() -> None:
+    asked = spec(
+        outgoingAuth={"default": {"type": "discovered"}},
+        config={"outgoingAuth": {"source": "inline", "backends": {"a": {"type": "tokenExchange"}}}},
+    )
+    assert outgoing_auth_problem(asked, "a")
+    assert outgoing_auth_problem(asked, "b") is None

@@ -85,9 +85,7 @@ def test_the_field_and_the_fix_are_named(manifest: dict[str, Any], path: str, me
 
 
 def test_every_problem_of_a_spec_is_named_at_once() -> None:
-    spec = handling(healthCheckInterval="0s", unhealthyThreshold=0, circuitBreaker={"failureThreshold": 0})[
-        "spec"
-    ]
+    spec = handling(healthCheckInterval="0s", unhealthyThreshold=0, circuitBreaker={"failureThreshold": 0})["spec"]
     assert len(validate(spec)) == 3
 
 
@@ -140,9 +138,9 @@ def test_a_condition_names_the_first_problems_and_counts_the_others() -> None:
 
 
 NAMES = st.sampled_from(
-    """groupRef name incomingAuth type config backends url transport operational failureHandling circuitBreaker
-    healthCheckInterval timeout rateLimiting tools aggregation authzConfig inline policies outgoingAuth default
-    sessionStorage optimizer filter""".split()  # noqa: SIM905
+    """groupRef name incomingAuth type config backends url transport operational failureHandling
+    circuitBreaker healthCheckInterval timeout rateLimiting tools aggregation authzConfig inline policies
+    outgoingAuth default sessionStorage optimizer filter""".split()  # noqa: SIM905
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(
     ["anonymous", "oidc", "redis", "sse", "http://h", "30s", "1e9h", "inline", "discovered"]

@@ -43,9 +43,7 @@ def publish(folder: Path, checksum: str) -> None:
     (place / "kube-apiserver.sha256").write_text(checksum)
 
 
-def test_a_release_with_the_published_checksum_is_put_in_place(
-    site: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_a_release_with_the_published_checksum_is_put_in_place(site: tuple[Path, str], tmp_path: Path) -> None:
     folder, url = site
     publish(folder, hashlib.sha256(PROGRAM).hexdigest())
     target = tmp_path / "bin" / "kube-apiserver"
@@ -80,7 +78,7 @@ def test_etcd_is_taken_out_of_its_archive(site: tuple[Path, str], tmp_path: Path
 
 
 def test_without_network_nothing_is_downloaded(tmp_path: Path) -> None:
-    with pytest.raises(release.NotDownloaded):
+    with pytest.raises(release.Offline):
         release.download("kubectl", tmp_path / "bin" / "kubectl", print, kubernetes="http://127.0.0.1:9")
 
 
@@ -116,3 +114,24 @@ def test_another_version_on_path_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "kube-apiserver").write_text("#!/bin/sh\necho Kubernetes v1.35.0\n")
     (tmp_path / "kube-apiserver").chmod(0o755)
     assert not versions.fits("kube-apiserver", tmp_path / "kube-apiserver")
+
+
+def test_an_offline_machine_asks_once_and_builds_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def download(name: str, target: Path, say: object) -> None:
+        asked.append(name)
+        raise release.Offline("no route")
+
+    def build(name: str, target: Path, say: object) -> None:
+        target.write_bytes(PROGRAM)
+        target.chmod(0o755)
+
+    monkeypatch.setattr(release, "download", download)
+    monkeypatch.setattr(gobuild, "build", build)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = binaries.find_binaries()
+    assert asked == ["etcd"]
+    assert found.kube_apiserver == tmp_path / "cache" / "vmcp" / "kube" / "v1.36.3" / "bin" / "kube-apiserver"
+    assert binaries.find_binaries() == found

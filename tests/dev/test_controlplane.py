@@ -40,9 +40,7 @@ def test_kubeconfig_is_readable_by_its_owner_only(control_plane: ControlPlane) -
     assert stat.S_IMODE(control_plane.kubeconfig.stat().st_mode) == 0o600
 
 
-def test_a_new_namespace_gets_its_service_account_and_the_clusters_ca(
-    kubectl: Kubectl, namespace: str
-) -> None:
+def test_a_new_namespace_gets_its_service_account_and_the_clusters_ca(kubectl: Kubectl, namespace: str) -> None:
     eventually(lambda: "kube-root-ca.crt" in kubectl("-n", namespace, "get", "configmaps", "-o", "name"))
     assert "default" in kubectl("-n", namespace, "get", "serviceaccounts", "-o", "name")
 
@@ -58,9 +56,7 @@ def test_a_service_account_token_has_the_rights_of_its_account_only(
     control_plane: ControlPlane, namespace: str, tmp_path: Path
 ) -> None:
     config = json.loads(control_plane.kubeconfig.read_text())
-    config["users"][0]["user"]["token"] = control_plane.kubectl(
-        "-n", namespace, "create", "token", "default"
-    ).strip()
+    config["users"][0]["user"]["token"] = control_plane.kubectl("-n", namespace, "create", "token", "default").strip()
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(json.dumps(config))
     as_account = Kubectl(control_plane.binaries.kubectl, kubeconfig)
@@ -89,9 +85,7 @@ def test_requests_are_audited(control_plane: ControlPlane, namespace: str) -> No
     assert any(e["verb"] == "create" and e.get("objectRef", {}).get("name") == namespace for e in entries)
 
 
-def test_a_folder_is_picked_up_again_and_a_death_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_is_picked_up_again_and_a_death_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with ControlPlane(tmp_path) as first:
         first.kubectl("create", "namespace", "kept")
     with ControlPlane(tmp_path) as second, caplog.at_level(logging.ERROR):

@@ -143,9 +143,7 @@ def test_the_pods_token_has_the_rights_of_its_account_and_no_others(
     assert asked("secrets") == 403
 
 
-def test_a_crash_is_reported_and_the_process_comes_back(
-    kubectl: Kubectl, namespace: str, runner: RunnerThread
-) -> None:
+def test_a_crash_is_reported_and_the_process_comes_back(kubectl: Kubectl, namespace: str, runner: RunnerThread) -> None:
     kubectl.apply(*objects(namespace))
     url = runner.wait_address(namespace, "tiny")
     first = httpx.get(f"{url}/", trust_env=False).json()["pid"]
@@ -192,9 +190,7 @@ def test_a_missing_secret_is_told_and_its_coming_is_noticed(
     available(kubectl, namespace)
 
 
-def test_deletion_ends_the_process_and_removes_the_pod(
-    kubectl: Kubectl, namespace: str, runner: RunnerThread
-) -> None:
+def test_deletion_ends_the_process_and_removes_the_pod(kubectl: Kubectl, namespace: str, runner: RunnerThread) -> None:
     kubectl.apply(*objects(namespace))
     url = runner.wait_address(namespace, "tiny")
     pid = httpx.get(f"{url}/", trust_env=False).json()["pid"]

@@ -22,9 +22,7 @@ def asked_of_kubernetes(path: str) -> int:
     """HTTP status of a GET with the pod's own token."""
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     token = (ACCOUNT / "token").read_text()
-    request = urllib.request.Request(
-        f"https://{host}:{port}{path}", headers={"Authorization": f"Bearer {token}"}
-    )
+    request = urllib.request.Request(f"https://{host}:{port}{path}", headers={"Authorization": f"Bearer {token}"})
     context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
     try:
         with urllib.request.urlopen(request, context=context, timeout=20) as answer:

@@ -1,122 +1,17 @@
-"""The status writer on a real API server: when it writes, what it survives, and that it is silent otherwise."""
+"""The status writer on a real API server: when it writes, and that it is silent otherwise."""
 
 import asyncio
-import json
-import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Any
 
-import pytest
+from tests.integration.statusworld import HEALTHY, World, eventually, ready, running
 
 from vmcp.api.category import ErrorCategory
 from vmcp.api.kinds import VIRTUAL_MCP_SERVER
 from vmcp.health.snapshot import Circuit, Health, Snapshot, Transition
-from vmcp.kube.client import JsonObject, Kube, connect
-from vmcp.status.events import EventRecorder, EventType, Reference
-from vmcp.status.findings import DeploymentState, Findings
-from vmcp.status.writer import StatusWriter
+from vmcp.status.findings import Findings
 from vmcp_dev.controlplane import ControlPlane
 from vmcp_dev.kubectl import Kubectl
-
-PATIENCE_S = 90.0
-HEALTHY = Snapshot("search", "http://search:8080/mcp", "f1", Health.HEALTHY)
-
-
-class World:
-    """One VirtualMCPServer, and what reconcile and health would say of it."""
-
-    def __init__(self, kube: Kube, obj: JsonObject) -> None:
-        self.kube = kube
-        self.obj = obj
-        self.uid: str = obj["metadata"]["uid"]
-        self.namespace: str = obj["metadata"]["namespace"]
-        self.name: str = obj["metadata"]["name"]
-        self.findings: Findings | None = Findings(
-            self.namespace,
-            self.name,
-            self.uid,
-            generation=obj["metadata"]["generation"],
-            url=f"http://vmcp-{self.name}.{self.namespace}.svc.cluster.local:4483",
-            deployment=DeploymentState.AVAILABLE,
-        )
-        self.backends: tuple[Snapshot, ...] = (HEALTHY,)
-        self.written: list[JsonObject] = []
-        self.writer = StatusWriter(
-            kube=kube,
-            compose=lambda uid: self.findings if uid == self.uid else None,
-            snapshots=lambda uid: self.backends,
-            rng=random.Random(1),
-            on_written=lambda uid, obj: self.written.append(obj),
-        )
-
-    async def stored(self) -> JsonObject:
-        return await self.kube.get(VIRTUAL_MCP_SERVER, self.namespace, self.name)
-
-    async def version(self) -> str:
-        obj = await self.stored()
-        return str(obj["metadata"]["resourceVersion"])
-
-    async def until(self, met: Callable[[JsonObject], bool]) -> JsonObject:
-        """The stored object's status as soon as it is so."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            status: JsonObject = (await self.stored()).get("status", {})
-            if met(status):
-                return status
-            assert time.monotonic() < deadline, status
-            await asyncio.sleep(0.05)
-
-    async def turns(self, count: int) -> None:
-        """The writer has looked at the object that many times more."""
-        until = self.seen_turns() + count
-        deadline = time.monotonic() + PATIENCE_S
-        while self.seen_turns() < until:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
-
-    def seen_turns(self) -> int:
-        counts = self.writer.statistics()
-        return counts.writes + counts.suppressed
-
-
-@pytest.fixture
-async def kube(control_plane: ControlPlane, crds: None) -> AsyncIterator[Kube]:
-    async with connect(str(control_plane.kubeconfig)) as kube:
-        yield kube
-
-
-@pytest.fixture
-async def world(kube: Kube, namespace: str) -> World:
-    obj = await kube.create(
-        VIRTUAL_MCP_SERVER,
-        {
-            "apiVersion": VIRTUAL_MCP_SERVER.api_version,
-            "kind": VIRTUAL_MCP_SERVER.name,
-            "metadata": {"namespace": namespace, "name": "gate"},
-            "spec": {"groupRef": {"name": "tools"}, "incomingAuth": {"type": "anonymous"}},
-        },
-    )
-    return World(kube, obj)
-
-
-@asynccontextmanager
-async def running(*loops: StatusWriter | EventRecorder) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(loop.run()) for loop in loops]
-    try:
-        yield
-        assert not any(task.done() for task in tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-def ready(status: JsonObject) -> str:
-    return next((c["status"] for c in status.get("conditions", ()) if c["type"] == "Ready"), "")
 
 
 async def test_a_new_object_gets_its_whole_status_at_once(world: World) -> None:
@@ -197,17 +92,7 @@ async def test_a_status_changed_by_another_hand_is_put_right(world: World, kubec
     async with running(world.writer):
         world.writer.report(world.uid)
         await world.until(lambda status: ready(status) == "True")
-        patch = {"status": {"phase": "Failed", "backendCount": 77}}
-        await asyncio.to_thread(
-            kubectl,
-            "-n",
-            world.namespace,
-            "patch",
-            "vmcp/gate",
-            "--subresource=status",
-            "--type=merge",
-            f"-p={json.dumps(patch)}",
-        )
+        await world.another_hand(kubectl, {"phase": "Failed", "backendCount": 77})
         world.writer.seen(world.uid, await world.stored())
         status = await world.until(lambda status: status["phase"] == "Ready")
 
@@ -215,17 +100,7 @@ async def test_a_status_changed_by_another_hand_is_put_right(world: World, kubec
 
 
 async def test_what_another_manager_holds_does_not_make_it_write_forever(world: World, kubectl: Kubectl) -> None:
-    foreign = {"status": {"discoveredBackends": [{"name": "left-by-another", "status": "ready"}]}}
-    await asyncio.to_thread(
-        kubectl,
-        "-n",
-        world.namespace,
-        "patch",
-        "vmcp/gate",
-        "--subresource=status",
-        "--type=merge",
-        f"-p={json.dumps(foreign)}",
-    )
+    await world.another_hand(kubectl, {"discoveredBackends": [{"name": "left-by-another", "status": "ready"}]})
     async with running(world.writer):
         world.writer.report(world.uid)
         await world.until(lambda status: ready(status) == "True")
@@ -278,10 +153,7 @@ async def test_the_last_state_is_written_after_the_api_server_was_away(
             for health in (Health.DEGRADED, Health.UNHEALTHY):
                 world.backends = (replace(HEALTHY, health=health),)
                 world.writer.report(world.uid)
-            deadline = time.monotonic() + PATIENCE_S
-            while world.writer.statistics().retries < 2:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+            await eventually(lambda: world.writer.statistics().retries >= 2)
         finally:
             await asyncio.to_thread(control_plane.start_apiserver)
         status = await world.until(lambda status: status["phase"] == "Failed")
@@ -301,10 +173,7 @@ async def test_a_deleted_object_is_forgotten_and_its_successor_is_left_alone(wor
         )
         world.backends = ()
         world.writer.report(world.uid)
-        deadline = time.monotonic() + PATIENCE_S
-        while world.writer.statistics().objects:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
+        await eventually(lambda: world.writer.statistics().objects == 0)
 
     assert "conditions" not in (await world.stored()).get("status", {})
 
@@ -313,10 +182,7 @@ async def test_a_late_report_keeps_nothing_of_an_object_that_is_gone(world: Worl
     async with running(world.writer):
         world.findings = None
         world.writer.report(world.uid)
-        deadline = time.monotonic() + PATIENCE_S
-        while world.writer.statistics().objects:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
+        await eventually(lambda: world.writer.statistics().objects == 0)
 
     assert not world.written
 
@@ -365,33 +231,3 @@ async def test_a_thousand_backends_fit_into_one_status(world: World) -> None:
         status = await world.until(lambda status: len(status.get("discoveredBackends", ())) == 1000)
 
     assert {backend["circuitBreakerState"] for backend in status["discoveredBackends"]} == {"open"}
-
-
-async def test_kubectl_describe_shows_the_events_of_a_circuit(world: World, kubectl: Kubectl) -> None:
-    recorder = EventRecorder(kube=world.kube, instance="operator-0")
-    about = Reference(world.namespace, world.name, world.uid)
-    opened = replace(HEALTHY, health=Health.UNHEALTHY, circuit=Circuit.OPEN, open_until=1795514400.0)
-    steps: list[tuple[Any, Transition]] = [
-        (opened, Transition(1.79e9, Circuit.CLOSED, Circuit.OPEN, "5 consecutive failures: connection refused")),
-        (HEALTHY, Transition(1.79e9, Circuit.OPEN, Circuit.HALF_OPEN, "open time over")),
-        (HEALTHY, Transition(1.79e9, Circuit.HALF_OPEN, Circuit.CLOSED, "trial succeeded")),
-    ]
-    async with running(recorder):
-        for snapshot, transition in steps:
-            recorder.transition(about, snapshot, transition)
-        recorder.event(about, EventType.NORMAL, "Reconciled", "m" * 5000)
-        deadline = time.monotonic() + PATIENCE_S
-        while recorder.statistics().stored < 4:
-            assert time.monotonic() < deadline, recorder.statistics()
-            await asyncio.sleep(0.02)
-        text = await asyncio.to_thread(kubectl, "-n", world.namespace, "describe", "vmcp", "gate")
-
-    events = text[text.index("Events:") :]
-    assert "CircuitOpened" in events
-    assert (
-        "backend search: circuit closed -> open, 5 consecutive failures: connection refused; "
-        "open until 2026-11-24T10:00:00Z"
-    ) in events
-    assert "CircuitHalfOpen" in events
-    assert "CircuitClosed" in events
-    assert "<unknown>" not in events

@@ -295,3 +295,12 @@ def test_what_is_read_back_makes_the_same_document(fleet: tuple[Snapshot, ...]) 
     for snapshot in fleet:
         if snapshot.open_until is not None:
             assert 0 <= (recalled[snapshot.name].open_until or 0) - snapshot.open_until < 0.0011
+
+
+@pytest.mark.parametrize("category", ErrorCategory)
+def test_every_category_has_words_for_a_person(category: ErrorCategory) -> None:
+    status = document(FOUND, [replace(UNHEALTHY, category=category)], None, NOW)
+
+    message = condition(status, "Ready").message
+    assert message.startswith("0 of 1 backend routable; out: g (unavailable, ")
+    assert "_" not in message

@@ -28,8 +28,7 @@ class ConflictResolutionConfig(ApiModel):
 
     prefix_format: str = Field(
         "{workload}_",
-        description="What is put before a name under `prefix`; {workload} is the backend's name. Default "
-        "{workload}_.",
+        description="What is put before a name under `prefix`; {workload} is the backend's name. Default {workload}_.",
     )
     priority_order: list[str] | None = Field(
         None, description="Backend names under `priority`, the one whose tool is kept first."
@@ -42,9 +41,7 @@ class ToolAnnotations(ApiModel):
     title: str | None = Field(None, description="Title for people.")
     read_only_hint: bool | None = Field(None, description="Whether the tool changes nothing.")
     destructive_hint: bool | None = Field(None, description="Whether the tool may destroy something.")
-    idempotent_hint: bool | None = Field(
-        None, description="Whether a second call of the same changes nothing more."
-    )
+    idempotent_hint: bool | None = Field(None, description="Whether a second call of the same changes nothing more.")
     open_world_hint: bool | None = Field(None, description="Whether the tool reaches beyond its server.")
 
 
@@ -65,9 +62,7 @@ class WorkloadTools(ApiModel):
     overrides: dict[str, ToolOverride] | None = Field(
         None, description="What tools are shown as, by the name that the backend gives them."
     )
-    tool_config_ref: NameRef | None = Field(
-        None, description="A shared MCPToolConfig with filter and overrides."
-    )
+    tool_config_ref: NameRef | None = Field(None, description="A shared MCPToolConfig with filter and overrides.")
 
 
 class Aggregation(ApiModel):
@@ -86,6 +81,4 @@ class Aggregation(ApiModel):
         None, description="Whether tools of backends without an entry in `tools` are shown."
     )
     exclude_all_tools: bool | None = Field(None, description="Show no tool of any backend.")
-    tools: list[WorkloadTools] | None = Field(
-        None, description="Which tools are shown and as what, by backend."
-    )
+    tools: list[WorkloadTools] | None = Field(None, description="Which tools are shown and as what, by backend.")

@@ -9,8 +9,7 @@ from vmcp.api.references import NameRef, NonEmptyNameRef, OIDCConfigRef, Provide
 
 AUTHZ_EXCLUSIVE = cel(
     "!(has(self.authzConfig) && has(self.authzConfigRef))",
-    "authzConfig and authzConfigRef are mutually exclusive; use authzConfigRef to reference a shared "
-    "MCPAuthzConfig",
+    "authzConfig and authzConfigRef are mutually exclusive; use authzConfigRef to reference a shared MCPAuthzConfig",
 )
 
 
@@ -74,19 +73,13 @@ class AuthzConfig(ApiModel):
     )
 
     type: AuthzType = Field(AuthzType.CONFIG_MAP, description="Where the policies are. Default configMap.")
-    config_map: AuthzConfigMap | None = Field(
-        None, description="Policies in a ConfigMap; with type configMap."
-    )
+    config_map: AuthzConfigMap | None = Field(None, description="Policies in a ConfigMap; with type configMap.")
     inline: InlineAuthz | None = Field(None, description="Policies written here; with type inline.")
-    group_claim_name: str | None = Field(
-        None, max_length=253, description="Claim that holds the caller's groups."
-    )
+    group_claim_name: str | None = Field(None, max_length=253, description="Claim that holds the caller's groups.")
     group_entity_type: str | None = Field(
         None, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Cedar entity type of a group."
     )
-    role_claim_name: str | None = Field(
-        None, max_length=253, description="Claim that holds the caller's roles."
-    )
+    role_claim_name: str | None = Field(None, max_length=253, description="Claim that holds the caller's roles.")
 
 
 class IncomingAuth(ApiModel):
@@ -100,9 +93,7 @@ class IncomingAuth(ApiModel):
         AUTHZ_EXCLUSIVE,
     )
 
-    type: IncomingAuthType = Field(
-        description="anonymous = anyone who reaches it; oidc = callers with a valid token."
-    )
+    type: IncomingAuthType = Field(description="anonymous = anyone who reaches it; oidc = callers with a valid token.")
     oidc_config_ref: OIDCConfigRef | None = Field(None, description="How tokens are checked; with type oidc.")
     authz_config: AuthzConfig | None = Field(None, description="What a caller may do.")
     authz_config_ref: NonEmptyNameRef | None = Field(None, description="A shared MCPAuthzConfig.")
@@ -112,8 +103,7 @@ class BackendAuth(ApiModel):
     """How the gateway identifies itself to one backend."""
 
     type: BackendAuthType = Field(
-        description="discovered = as the backend's own object says; externalAuthConfigRef = as the "
-        "reference says."
+        description="discovered = as the backend's own object says; externalAuthConfigRef = as the reference says."
     )
     external_auth_config_ref: NameRef | None = Field(None, description="An MCPExternalAuthConfig.")
 
@@ -135,9 +125,7 @@ class ConfigOidc(ApiModel):
     issuer: str = Field(pattern=r"^https?://", description="Issuer URL.")
     client_id: str = Field(description="Client id.")
     audience: str = Field(description="Audience that a token must carry.")
-    client_secret_env: str | None = Field(
-        None, description="Environment variable that holds the client secret."
-    )
+    client_secret_env: str | None = Field(None, description="Environment variable that holds the client secret.")
     resource: str | None = Field(None, description="URL of the protected resource.")
     jwks_url: str | None = Field(None, description="URL of the signing keys.")
     introspection_url: str | None = Field(None, description="URL of token introspection.")

@@ -49,7 +49,6 @@ class Reason(StrEnum):
     BACKENDS_PENDING = "BackendsPending"
     DEPLOYMENT_NOT_READY = "DeploymentNotReady"
     DEPLOYMENT_FAILED = "DeploymentFailed"
-    NO_BACKENDS = "NoBackends"
     NAME_CONFLICT = "NameConflict"
     FOREIGN_CONTROLLER = "ForeignController"
     RECONCILE_FAILED = "ReconcileFailed"

@@ -59,9 +59,7 @@ DEFINITIONS = (
         (
             Column("Phase", ".status.phase", description="The whole in one word"),
             Column("URL", ".status.url", description="URL of the gateway"),
-            Column(
-                "Backends", ".status.backendCount", "integer", description="Backends that work and are used"
-            ),
+            Column("Backends", ".status.backendCount", "integer", description="Backends that work and are used"),
             AGE,
             READY,
             Column("Reason", _condition("Ready", "reason"), priority=1, description="Why it is ready or not"),
@@ -219,9 +217,7 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m vmcp.api.crd", description="Write the CRDs made from the models."
-    )
+    parser = argparse.ArgumentParser(prog="python -m vmcp.api.crd", description="Write the CRDs made from the models.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
     arguments = parser.parse_args()

@@ -33,16 +33,14 @@ class Optimizer(ApiModel):
 
     model_config = rules(
         cel(
-            "!has(self.embeddingHeaders) || (has(self.embeddingProvider) && self.embeddingProvider == "
-            "'openai')",
+            "!has(self.embeddingHeaders) || (has(self.embeddingProvider) && self.embeddingProvider == 'openai')",
             "embeddingHeaders is only supported when embeddingProvider is 'openai'",
         ),
         cel(
             "!has(self.embeddingHeaders) || self.embeddingHeaders.all(name, "
             "name.matches('^[A-Za-z0-9!#$%&*+.^_|~-]+$') && "
             "!name.matches('^(?i)(authorization|content-type)$'))",
-            "embeddingHeaders names must be valid HTTP header names and must not include Authorization or "
-            "Content-Type",
+            "embeddingHeaders names must be valid HTTP header names and must not include Authorization or Content-Type",
         ),
     )
 
@@ -50,18 +48,14 @@ class Optimizer(ApiModel):
         EmbeddingProvider.TEI, description="Who computes embeddings. Default tei."
     )
     embedding_service: str | None = Field(None, description="URL of the embedding service.")
-    embedding_service_timeout: Timeout = Field(
-        "30s", description="Time allowed for one embedding. Default 30s."
-    )
+    embedding_service_timeout: Timeout = Field("30s", description="Time allowed for one embedding. Default 30s.")
     embedding_model: str | None = Field(None, description="Model that computes embeddings.")
     embedding_headers: dict[str, str] | None = Field(
         None,
         description="Headers sent to the embedding service; with embeddingProvider openai.",
         json_schema_extra={"maxProperties": 64},
     )
-    max_tools_to_return: int | None = Field(
-        None, ge=1, le=50, description="Most tools that one search returns."
-    )
+    max_tools_to_return: int | None = Field(None, ge=1, le=50, description="Most tools that one search returns.")
     hybrid_search_semantic_ratio: str | None = Field(
         None, pattern=RATIO_PATTERN, description="Weight of meaning against words, 0 to 1."
     )
@@ -75,9 +69,7 @@ class CodeMode(ApiModel):
 
     enabled: bool | None = Field(None, description="Whether it is on.")
     parallel_max_concurrency: int = Field(10, ge=1, description="Most calls at once. Default 10.")
-    step_limit: Annotated[Int64, Field(ge=1)] = Field(
-        100000, description="Most steps of one program. Default 100000."
-    )
+    step_limit: Annotated[Int64, Field(ge=1)] = Field(100000, description="Most steps of one program. Default 100000.")
     tool_call_timeout: Timeout = Field("30s", description="Time allowed for one call. Default 30s.")
 
 
@@ -90,9 +82,7 @@ class Audit(ApiModel):
     exclude_event_types: list[str] | None = Field(None, description="Not these events.")
     include_request_data: bool = Field(False, description="Whether arguments are recorded. Default false.")
     include_response_data: bool = Field(False, description="Whether results are recorded. Default false.")
-    detect_application_errors: bool = Field(
-        True, description="Whether errors in results are marked. Default true."
-    )
+    detect_application_errors: bool = Field(True, description="Whether errors in results are marked. Default true.")
     max_data_size: int = Field(1024, description="Most bytes of data in one record. Default 1024.")
     max_delegation_depth: int = Field(10, ge=1, description="Longest chain of actors recorded. Default 10.")
     log_file: str | None = Field(None, description="File to write to; unset = standard output.")
@@ -109,16 +99,10 @@ class Telemetry(ApiModel):
     tracing_enabled: bool = Field(False, description="Whether traces are sent. Default false.")
     sampling_rate: str = Field("0.05", description="Share of traces that are kept, 0 to 1. Default 0.05.")
     metrics_enabled: bool = Field(False, description="Whether metrics are sent. Default false.")
-    enable_prometheus_metrics_path: bool = Field(
-        False, description="Whether /metrics is served. Default false."
-    )
-    metrics_on_transport_port: bool | None = Field(
-        None, description="Whether /metrics is on the gateway's port."
-    )
+    enable_prometheus_metrics_path: bool = Field(False, description="Whether /metrics is served. Default false.")
+    metrics_on_transport_port: bool | None = Field(None, description="Whether /metrics is on the gateway's port.")
     prometheus_port: int | None = Field(None, description="Port of /metrics where it is not the gateway's.")
     environment_variables: list[str] | None = Field(None, description="Environment variables added to spans.")
     custom_attributes: dict[str, str] | None = Field(None, description="Attributes added to everything sent.")
     ca_cert_path: str | None = Field(None, description="File with the certificates to trust.")
-    use_legacy_attributes: bool = Field(
-        True, description="Whether former attribute names are sent too. Default true."
-    )
+    use_legacy_attributes: bool = Field(True, description="Whether former attribute names are sent too. Default true.")

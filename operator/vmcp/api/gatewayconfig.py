@@ -26,12 +26,8 @@ class ConfigError(ValueError):
 class GatewayBackend(Backend):
     """A backend as the gateway calls it."""
 
-    headers: dict[str, str] = Field(
-        default_factory=dict, description="Plaintext headers sent with every request."
-    )
-    auth_configured: bool = Field(
-        False, description="Whether outgoing auth is configured: then a 401 means alive."
-    )
+    headers: dict[str, str] = Field(default_factory=dict, description="Plaintext headers sent with every request.")
+    auth_configured: bool = Field(False, description="Whether outgoing auth is configured: then a 401 means alive.")
     unavailable_reason: str = Field("", description="Why it may never be called; empty = it may.")
     allow_private: bool = Field(False, description="Whether the address guard lets private addresses pass.")
     fingerprint: str = Field("", description="Short hash of its target, matched with the one in the status.")

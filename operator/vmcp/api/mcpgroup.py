@@ -31,17 +31,13 @@ class MCPGroupStatus(ApiModel):
 
     phase: GroupPhase = Field(GroupPhase.PENDING, description="Pending, Ready or Failed.")
     server_count: Int32 | None = Field(None, description="Number of MCPServers in the group.")
-    servers: list[str] | None = Field(
-        None, description="Names of the MCPServers.", json_schema_extra=NAME_SET
-    )
+    servers: list[str] | None = Field(None, description="Names of the MCPServers.", json_schema_extra=NAME_SET)
     remote_proxy_count: Int32 | None = Field(None, description="Number of MCPRemoteProxies in the group.")
     remote_proxies: list[str] | None = Field(
         None, description="Names of the MCPRemoteProxies.", json_schema_extra=NAME_SET
     )
     entry_count: Int32 | None = Field(None, description="Number of MCPServerEntries in the group.")
-    entries: list[str] | None = Field(
-        None, description="Names of the MCPServerEntries.", json_schema_extra=NAME_SET
-    )
+    entries: list[str] | None = Field(None, description="Names of the MCPServerEntries.", json_schema_extra=NAME_SET)
     observed_generation: Int64 | None = Field(None, description="Generation of the spec that was seen.")
     conditions: list[Condition] | None = Field(
         None, description="What is known in detail.", json_schema_extra=list_map("type")

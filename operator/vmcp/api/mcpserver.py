@@ -83,9 +83,7 @@ class HostVolume(ApiModel):
 class PermissionProfile(ApiModel):
     """What the server's process may do."""
 
-    type: Literal["builtin", "configmap"] = Field(
-        "builtin", description="builtin or configmap. Default builtin."
-    )
+    type: Literal["builtin", "configmap"] = Field("builtin", description="builtin or configmap. Default builtin.")
     name: str = Field(description="Name of the profile, or of the ConfigMap that holds it.")
     key: str | None = Field(None, description="Key within the ConfigMap.")
 
@@ -126,9 +124,7 @@ class ProxyDeploymentOverrides(MetadataOverrides):
 class ResourceOverrides(ApiModel):
     """What is added to the objects made for the server."""
 
-    proxy_deployment: ProxyDeploymentOverrides | None = Field(
-        None, description="What is added to the Deployment."
-    )
+    proxy_deployment: ProxyDeploymentOverrides | None = Field(None, description="What is added to the Deployment.")
     proxy_service: MetadataOverrides | None = Field(None, description="What is added to the Service.")
 
 
@@ -144,8 +140,7 @@ class MCPServerSpec(ApiModel):
     model_config = rules(
         AUTHZ_EXCLUSIVE,
         cel(
-            "!has(self.rateLimiting) || (has(self.sessionStorage) && self.sessionStorage.provider == "
-            "'redis')",
+            "!has(self.rateLimiting) || (has(self.sessionStorage) && self.sessionStorage.provider == 'redis')",
             "rateLimiting requires sessionStorage with provider 'redis'",
         ),
         cel(
@@ -175,14 +170,10 @@ class MCPServerSpec(ApiModel):
     external_auth_config_ref: NameRef | None = Field(
         None, description="MCPExternalAuthConfig that says how to identify oneself to what is behind it."
     )
-    group_ref: GroupRef | None = Field(
-        None, description="The MCPGroup that it belongs to, in the same namespace."
-    )
+    group_ref: GroupRef | None = Field(None, description="The MCPGroup that it belongs to, in the same namespace.")
     mcp_port: Port | None = Field(None, description="Port that the MCP server listens on.")
     oidc_config_ref: OIDCConfigRef | None = Field(None, description="How tokens of callers are checked.")
-    permission_profile: PermissionProfile | None = Field(
-        None, description="What the server's process may do."
-    )
+    permission_profile: PermissionProfile | None = Field(None, description="What the server's process may do.")
     pod_template_spec: OpenObject | None = Field(
         None, description="Changes to the server's pod, merged over what is made; the container is mcp."
     )
@@ -200,15 +191,11 @@ class MCPServerSpec(ApiModel):
     secrets: list[SecretEnv] | None = Field(
         None, description="Secrets as environment variables.", json_schema_extra=list_map("name")
     )
-    service_account: str | None = Field(
-        None, description="ServiceAccount of the server's pod. Unset = one is made."
-    )
+    service_account: str | None = Field(None, description="ServiceAccount of the server's pod. Unset = one is made.")
     session_affinity: SessionAffinity = Field(
         SessionAffinity.CLIENT_IP, description="Whether a client stays with one pod. Default ClientIP."
     )
-    session_storage: SessionStorage | None = Field(
-        None, description="Where sessions are stored. Unset = memory."
-    )
+    session_storage: SessionStorage | None = Field(None, description="Where sessions are stored. Unset = memory.")
     telemetry_config_ref: TelemetryConfigRef | None = Field(None, description="A shared MCPTelemetryConfig.")
     tool_config_ref: NameRef | None = Field(None, description="A shared MCPToolConfig.")
     transport: ServerTransport = Field(

@@ -42,9 +42,7 @@ class MCPServerEntrySpec(ApiModel):
     """Where the endpoint is and how to call it."""
 
     group_ref: GroupRef = Field(description="The MCPGroup that it belongs to, in the same namespace.")
-    remote_url: str = Field(
-        pattern=r"^https?://", description="URL of the MCP endpoint, http:// or https://."
-    )
+    remote_url: str = Field(pattern=r"^https?://", description="URL of the MCP endpoint, http:// or https://.")
     transport: BackendTransport = Field(description="How MCP is carried to it: streamable-http or sse.")
     allow_private_endpoint: bool = Field(
         False,

@@ -116,9 +116,7 @@ class DurationRange:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         bounds = (
             f"self.matches('{_CONVERTIBLE}') && duration(self) >= duration('{self.minimum}') "
             f"&& duration(self) <= duration('{self.maximum}')"

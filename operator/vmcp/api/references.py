@@ -49,18 +49,14 @@ class ConfigMapKeyRef(ApiModel):
 class CABundleRef(ApiModel):
     """Where the certificates of the authorities to trust are found."""
 
-    config_map_ref: ConfigMapKeyRef | None = Field(
-        None, description="Key of a ConfigMap that holds them as PEM."
-    )
+    config_map_ref: ConfigMapKeyRef | None = Field(None, description="Key of a ConfigMap that holds them as PEM.")
 
 
 class TelemetryConfigRef(ApiModel):
     """A shared MCPTelemetryConfig."""
 
     name: str = Field(min_length=1, description="Name of the MCPTelemetryConfig.")
-    service_name: str | None = Field(
-        None, description="Service name in traces and metrics; unset = the object's name."
-    )
+    service_name: str | None = Field(None, description="Service name in traces and metrics; unset = the object's name.")
 
 
 class OIDCConfigRef(ApiModel):
@@ -68,9 +64,7 @@ class OIDCConfigRef(ApiModel):
 
     name: str = Field(min_length=1, description="Name of the MCPOIDCConfig.")
     audience: str = Field(min_length=1, description="Audience that a token must carry.")
-    resource_url: str | None = Field(
-        None, description="URL of the protected resource, as announced to clients."
-    )
+    resource_url: str | None = Field(None, description="URL of the protected resource, as announced to clients.")
     scopes: list[str] | None = Field(None, description="Scopes announced to clients.")
 
 

@@ -52,9 +52,7 @@ def _convert(node: Schema, definitions: Schema) -> Schema:
             schema[exclusive] = True
     _drop_format_bounds(schema)
     if "properties" in node:
-        schema["properties"] = {
-            name: _convert(value, definitions) for name, value in node["properties"].items()
-        }
+        schema["properties"] = {name: _convert(value, definitions) for name, value in node["properties"].items()}
     if "items" in node:
         schema["items"] = _convert(node["items"], definitions)
     further = node.get("additionalProperties")

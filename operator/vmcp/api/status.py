@@ -76,20 +76,15 @@ class DiscoveredBackend(ApiModel):
     consecutive_failures: int | None = Field(None, description="Failed checks in a row.")
     circuit_breaker_state: CircuitState | None = Field(
         None,
-        description="closed = used; open = out of use until circuitOpenUntil; half-open = being tried by "
-        "checks.",
+        description="closed = used; open = out of use until circuitOpenUntil; half-open = being tried by checks.",
     )
     circuit_last_changed: Timestamp | None = Field(None, description="When the circuit last changed.")
     circuit_open_until: Instant | None = Field(None, description="When an open circuit is tried again.")
     circuit_reopen_count: Int32 | None = Field(
         None, ge=0, description="How often the circuit has reopened in a row without closing."
     )
-    latency_millis: Int64 | None = Field(
-        None, ge=0, description="Time that the last answer took, in milliseconds."
-    )
-    error_category: ErrorCategory | None = Field(
-        None, description="Why the last check did not simply succeed."
-    )
+    latency_millis: Int64 | None = Field(None, ge=0, description="Time that the last answer took, in milliseconds.")
+    error_category: ErrorCategory | None = Field(None, description="Why the last check did not simply succeed.")
     mcp_revision: str | None = Field(None, description="Revision of MCP that it speaks, such as 2025-11-25.")
     target_fingerprint: str | None = Field(
         None,
@@ -112,9 +107,7 @@ class VirtualMCPServerStatus(ApiModel):
     )
     message: str | None = Field(None, description="The phase in a sentence.")
     url: str | None = Field(None, description="URL of the gateway within the cluster; MCP is at /mcp.")
-    backend_count: Int32 | None = Field(
-        None, description="Number of backends that are known to work and are used."
-    )
+    backend_count: Int32 | None = Field(None, description="Number of backends that are known to work and are used.")
     observed_generation: Int64 | None = Field(
         None, description="Generation of the spec whose objects are applied and whose backends are watched."
     )
@@ -130,6 +123,4 @@ class VirtualMCPServerStatus(ApiModel):
     )
     authz_config_hash: str | None = Field(None, description="Hash of the authorization that is in use.")
     oidc_config_hash: str | None = Field(None, description="Hash of the OIDC configuration that is in use.")
-    telemetry_config_hash: str | None = Field(
-        None, description="Hash of the telemetry configuration that is in use."
-    )
+    telemetry_config_hash: str | None = Field(None, description="Hash of the telemetry configuration that is in use.")

@@ -62,19 +62,16 @@ def outgoing_auth_problem(subject: Subject, backend: str, discovered: str | None
         discovered: name of the MCPExternalAuthConfig that the backend's own object refers to, if it does.
     """
     spec, settings, prefix = _read(subject)
-    written = _at(spec, "outgoingAuth") if spec is not None else None
+    resolved, written = settings.get("outgoingAuth"), _at(spec, "outgoingAuth")
+    strategy, path = _choose(resolved, backend, (*prefix, "outgoingAuth"))
+    if strategy is not None and _at(strategy, "type") != "unauthenticated":
+        return f"outgoing auth of type {_at(strategy, 'type')!r} ({path}) is not supported yet"
     chosen, path = _choose(written, backend, ("spec", "outgoingAuth"))
-    if chosen is None:
-        strategy, strategy_path = _choose(settings.get("outgoingAuth"), backend, (*prefix, "outgoingAuth"))
-        if strategy is not None and _at(strategy, "type") != "unauthenticated":
-            return f"outgoing auth of type {_at(strategy, 'type')!r} ({strategy_path}) is not supported yet"
-        if strategy is None and discovered and _at(written, "source") != "inline":
-            return f"outgoing auth by MCPExternalAuthConfig {discovered!r} is not supported yet"
-        return None
-    if _at(chosen, "type") != "discovered":
+    if chosen is not None and _at(chosen, "type") != "discovered":
         reference = _at(chosen, "externalAuthConfigRef", "name")
         return f"outgoing auth by MCPExternalAuthConfig {reference!r} ({path}) is not supported yet"
-    if discovered:
+    only_inline = chosen is None and "inline" in (_at(written, "source"), _at(resolved, "source"))
+    if discovered and not only_inline:
         return f"outgoing auth by MCPExternalAuthConfig {discovered!r} is not supported yet"
     return None
 

@@ -33,9 +33,7 @@ def validate(spec: object) -> list[Problem]:
     return list(_spec_problems(model))
 
 
-def settings_problems(
-    settings: GatewaySettings, backends: Sequence[Backend], *path: str
-) -> Iterator[Problem]:
+def settings_problems(settings: GatewaySettings, backends: Sequence[Backend], *path: str) -> Iterator[Problem]:
     """What is wrong with the settings and backends of one gateway, found below `path`."""
     yield from _backend_problems(backends, *path, "backends")
     if settings.operational is not None and settings.operational.failure_handling is not None:
@@ -50,9 +48,7 @@ def url_problem(url: str) -> str | None:
     """Why a backend cannot be at this URL; None when it can."""
     shape = "write it like http://host:8080/mcp"
     if any(not "!" <= character <= "~" for character in url):
-        return (
-            f"is not a URL: it contains a space, a control character or a letter that is not ASCII; {shape}"
-        )
+        return f"is not a URL: it contains a space, a control character or a letter that is not ASCII; {shape}"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -82,15 +78,11 @@ def _spec_problems(spec: VirtualMCPServerSpec) -> Iterator[Problem]:
 def _incoming_auth_problems(spec: VirtualMCPServerSpec) -> Iterator[Problem]:
     auth = spec.incoming_auth
     if auth.type is IncomingAuthType.OIDC and auth.oidc_config_ref is None:
-        yield Problem(
-            "spec.incomingAuth.oidcConfigRef", "is required when type is oidc; name an MCPOIDCConfig"
-        )
+        yield Problem("spec.incomingAuth.oidcConfigRef", "is required when type is oidc; name an MCPOIDCConfig")
     if auth.authz_config is None:
         return
     if auth.authz_config_ref is not None:
-        yield Problem(
-            "spec.incomingAuth.authzConfigRef", "cannot be combined with authzConfig; remove one of the two"
-        )
+        yield Problem("spec.incomingAuth.authzConfigRef", "cannot be combined with authzConfig; remove one of the two")
     yield from _authz_problems(auth.authz_config)
 
 
@@ -105,9 +97,7 @@ def _authz_problems(authz: AuthzConfig) -> Iterator[Problem]:
 
 def _session_problems(storage: SessionStorage) -> Iterator[Problem]:
     if storage.provider is SessionProvider.REDIS and storage.address is None:
-        yield Problem(
-            "spec.sessionStorage.address", "is required when provider is redis; set it to host:port"
-        )
+        yield Problem("spec.sessionStorage.address", "is required when provider is redis; set it to host:port")
 
 
 def _combination_problems(spec: VirtualMCPServerSpec) -> Iterator[Problem]:
@@ -116,21 +106,16 @@ def _combination_problems(spec: VirtualMCPServerSpec) -> Iterator[Problem]:
     if limits is not None:
         path = "spec.config.rateLimiting"
         if spec.session_storage is None or spec.session_storage.provider is not SessionProvider.REDIS:
-            yield Problem(
-                path, "requires spec.sessionStorage with provider redis; set it or remove the limits"
-            )
+            yield Problem(path, "requires spec.sessionStorage with provider redis; set it or remove the limits")
         per_user = [limits.per_user, *(tool.per_user for tool in limits.tools or ())]
         if any(per_user) and spec.incoming_auth.type is not IncomingAuthType.OIDC:
-            yield Problem(
-                path, "limits per user require spec.incomingAuth.type oidc; use shared limits instead"
-            )
+            yield Problem(path, "limits per user require spec.incomingAuth.type oidc; use shared limits instead")
     if optimizer is not None:
         openai = optimizer.embedding_provider is EmbeddingProvider.OPENAI
         if openai and spec.embedding_server_ref is not None:
             yield Problem(
                 "spec.embeddingServerRef",
-                "cannot be combined with optimizer.embeddingProvider openai; remove it and set "
-                "embeddingService",
+                "cannot be combined with optimizer.embeddingProvider openai; remove it and set embeddingService",
             )
         yield from _embedding_header_problems(optimizer.embedding_headers or {}, openai)
 
@@ -152,8 +137,7 @@ def _backend_problems(backends: Sequence[Backend], *path: str) -> Iterator[Probl
         elif backend.name in first:
             yield Problem(
                 field_path(*path, index, "name"),
-                f"{backend.name!r} is already the name of {field_path(*path, first[backend.name])}; rename "
-                f"one of them",
+                f"{backend.name!r} is already the name of {field_path(*path, first[backend.name])}; rename one of them",
             )
         first.setdefault(backend.name, index)
         problem = url_problem(backend.url)

@@ -49,9 +49,7 @@ class Backend(ApiModel):
 class GatewaySettings(ApiModel):
     """What `spec.config` and the gateway's config.yaml have in common."""
 
-    aggregation: Aggregation | None = Field(
-        None, description="How the tools of several backends become one list."
-    )
+    aggregation: Aggregation | None = Field(None, description="How the tools of several backends become one list.")
     audit: Audit | None = Field(None, description="A record of who called what.")
     code_mode: CodeMode | None = Field(None, description="Lets a client run a small program over tools.")
     composite_tool_refs: list[NameRef] | None = Field(None, description="Shared composite tool definitions.")
@@ -63,9 +61,7 @@ class GatewaySettings(ApiModel):
     operational: Operational | None = Field(
         None, description="How the gateway and the health checks of its backends behave."
     )
-    optimizer: Optimizer | None = Field(
-        None, description="Finds tools by meaning instead of listing them all."
-    )
+    optimizer: Optimizer | None = Field(None, description="Finds tools by meaning instead of listing them all.")
     outgoing_auth: ConfigOutgoingAuth | None = Field(
         None, description="Resolved form of spec.outgoingAuth; set spec.outgoingAuth instead."
     )
@@ -121,20 +117,12 @@ class VirtualMCPServerSpec(ApiModel):
         ),
     )
 
-    group_ref: GroupRef = Field(
-        description="The MCPGroup whose members are the backends, in the same namespace."
-    )
+    group_ref: GroupRef = Field(description="The MCPGroup whose members are the backends, in the same namespace.")
     incoming_auth: IncomingAuth = Field(description="Who may call the gateway.")
     config: VirtualMCPServerConfig | None = Field(None, description="How the gateway works.")
-    outgoing_auth: OutgoingAuth | None = Field(
-        None, description="How the gateway identifies itself to backends."
-    )
-    auth_server_config: OpenObject | None = Field(
-        None, description="An authorization server within the gateway."
-    )
-    embedding_server_ref: NameRef | None = Field(
-        None, description="A managed EmbeddingServer for the optimizer."
-    )
+    outgoing_auth: OutgoingAuth | None = Field(None, description="How the gateway identifies itself to backends.")
+    auth_server_config: OpenObject | None = Field(None, description="An authorization server within the gateway.")
+    embedding_server_ref: NameRef | None = Field(None, description="A managed EmbeddingServer for the optimizer.")
     image_pull_secrets: list[ImagePullSecret] | None = Field(
         None, description="Secrets with credentials for the image registry."
     )
@@ -143,8 +131,7 @@ class VirtualMCPServerSpec(ApiModel):
     )
     pod_template_spec: OpenObject | None = Field(
         None,
-        description="Changes to the gateway's pod, merged over what the operator makes; the container is "
-        "vmcp.",
+        description="Changes to the gateway's pod, merged over what the operator makes; the container is vmcp.",
     )
     replicas: Annotated[Int32, Field(ge=0)] | None = Field(
         None, description="Number of gateway pods. Unset = left alone, for a HorizontalPodAutoscaler to set."
@@ -156,9 +143,7 @@ class VirtualMCPServerSpec(ApiModel):
     session_affinity: SessionAffinity = Field(
         SessionAffinity.CLIENT_IP, description="Whether a client stays with one pod. Default ClientIP."
     )
-    session_storage: SessionStorage | None = Field(
-        None, description="Where sessions are stored. Unset = memory."
-    )
+    session_storage: SessionStorage | None = Field(None, description="Where sessions are stored. Unset = memory.")
     telemetry_config_ref: TelemetryConfigRef | None = Field(None, description="A shared MCPTelemetryConfig.")
 
 

@@ -94,3 +94,5 @@ def _log_to_stderr(debug: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     for noisy in ("kopf", "asyncio", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It warns that it is not in the main thread, which is on purpose.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)

@@ -110,13 +110,16 @@ class HttpAnswer(Answer):
         self._open = False
 
     async def event(self, message: bytes) -> None:
+        """Sent at once as an event; dropped where the client takes no stream."""
         if self._streams:
             await self._stream(sse(message), more=True)
 
     async def result(self, result: bytes) -> None:
+        """The response, as plain JSON unless a stream is open."""
         await self._respond(200, jsonrpc.encode_result(self.ident, result))
 
     async def error(self, error: JsonRpcError) -> None:
+        """The response: an error, under the HTTP status that the client's era has for its code."""
         if self.era is Era.MODERN and error.code == jsonrpc.RESOURCE_NOT_FOUND:
             error = JsonRpcError(jsonrpc.INVALID_PARAMS, error.message, error.data)
         status = _MODERN_STATUS.get(error.code, 200) if self.era is Era.MODERN else 200
@@ -149,10 +152,12 @@ class CollectedAnswer(Answer):
         self.message = b""
 
     async def event(self, message: bytes) -> None:
-        return
+        """Dropped."""
 
     async def result(self, result: bytes) -> None:
+        """Kept in `message`."""
         self.message = jsonrpc.encode_result(self.ident, result)
 
     async def error(self, error: JsonRpcError) -> None:
+        """Kept in `message`."""
         self.message = jsonrpc.encode_error(self.ident, error)

@@ -14,8 +14,8 @@ from msgspec import Raw
 from vmcp.gateway.changes import Changed, Changes
 from vmcp.gateway.listing import Item, Listed
 from vmcp.gateway.naming import DEFAULT_PREFIX_FORMAT, assign, prefix_of, prompt_name, tool_name
-from vmcp.gateway.uritemplate import matches
 from vmcp.gateway.upstream import Upstream
+from vmcp.gateway.uritemplate import matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class _Property(msgspec.Struct, rename={"header": "x-mcp-header"}):
     header: str = ""
 
 
-class _Schema(msgspec.Struct):
+class _Schema(msgspec.Struct, frozen=True):
     properties: dict[str, Raw] = {}
 
 

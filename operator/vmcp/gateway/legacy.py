@@ -113,8 +113,11 @@ class Legacy:
             while not listener.closed:
                 changes = await listener.next(KEEP_ALIVE_S)
                 chunk = b"".join(sse(jsonrpc.encode_notification(changed.value)) for changed in changes)
-                if not listener.closed:
-                    await send({"type": "http.response.body", "body": chunk or KEEP_ALIVE, "more_body": True})
+                if listener.closed:
+                    # Not told: the next stream of this session begins with them.
+                    listener.tell(changes)
+                    break
+                await send({"type": "http.response.body", "body": chunk or KEEP_ALIVE, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
             session.streams -= 1

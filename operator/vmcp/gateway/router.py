@@ -1,6 +1,7 @@
 """Answers the methods that both eras share: lists from the catalog, everything else from the one backend it names."""
 
 import asyncio
+import logging
 import time
 
 import msgspec
@@ -19,6 +20,8 @@ from vmcp.gateway.upstream import Upstream
 from vmcp.mcp import jsonrpc
 from vmcp.mcp.backend import BackendError, Era, Exchange, ListChanged, Message, Reply
 
+log = logging.getLogger(__name__)
+
 WATCH_AFTER_S = 0.25
 """A call younger than this is not watched for its client leaving: most are over by then, and a watch costs a task."""
 
@@ -30,7 +33,7 @@ _BACKEND_CHANGED = {
 }
 
 
-class _LogParams(msgspec.Struct):
+class _LogParams(msgspec.Struct, frozen=True):
     level: str = "debug"
 
 
@@ -185,11 +188,11 @@ class Router:
                 async for message in exchange:
                     await self._before_response(ask, upstream, exchange, message)
             reply = await exchange.response()
-        except asyncio.CancelledError:
-            await exchange.cancel(reason="the client gave the call up")
+        except (asyncio.CancelledError, BackendError) as error:
+            # The backend may still be at work. Nobody waits for it to hear that it need not be.
+            reason = "timed out" if isinstance(error, BackendError) else "the client gave the call up"
+            self._tasks.create_task(_give_up(exchange, reason))
             raise
-        finally:
-            exchange.close()
         return await self._respond(ask, upstream, reply)
 
     def _params(self, ask: Ask, upstream: Upstream) -> bytes:
@@ -238,6 +241,13 @@ class Router:
     def _watch(self, ask: Ask, flight: Flight) -> None:
         if ask.receive is not None:
             self._tasks.create_task(watch_client(ask.receive, lambda: flight.cancel("client left")))
+
+
+async def _give_up(exchange: Exchange, reason: str) -> None:
+    try:
+        await exchange.cancel(reason=reason)
+    except Exception:
+        log.exception("a call could not be cancelled")
 
 
 def _level_of(raw: bytes) -> int:

@@ -6,11 +6,6 @@ from vmcp.api.gatewayconfig import GatewayBackend
 from vmcp.health.snapshot import Health, Snapshot, usable
 from vmcp.mcp.backend import Backend
 
-DEFAULT_CALL_TIMEOUT_S = 30.0
-IDLE_LIMIT_S = 4.0
-"""A connection idle for longer is not used for a call: servers close idle connections after 5 s as a rule, and a call
-is never repeated."""
-
 
 class Upstream:
     """A backend, its connection and what is known of its health.

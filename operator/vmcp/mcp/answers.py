@@ -13,6 +13,8 @@ from vmcp.mcp.transport import Response, TransportError
 
 MOST_RETRY_AFTER_SECONDS: Final = 300.0
 MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
+MOST_LIFE_SIGN_BYTES: Final = 1024 * 1024
+"""For the answers to `ping`, `server/discover` and `initialize`, all messages before them included."""
 
 _ANSWERING: Final = frozenset({200, 400, 404})
 """Statuses under which a JSON-RPC body is an answer; under any other the status alone speaks."""
@@ -34,7 +36,9 @@ def refused(response: Response) -> BackendError | None:
     if status in _ANSWERING:
         return None
     if status < 300:
-        return _failure(ErrorCategory.PROTOCOL, f"The server took the request with HTTP {status} and gave no answer to it.", status)
+        return _failure(
+            ErrorCategory.PROTOCOL, f"The server took the request with HTTP {status} and gave no answer to it.", status
+        )
     if status < 400:
         return _failure(
             ErrorCategory.REDIRECT, "The server redirects, and redirects are never followed; set the final URL.", status
@@ -61,7 +65,7 @@ def rejected(response: Response) -> BackendError | None:
     return refused(response) or _client_error(response.status)
 
 
-async def read_message(response: Response, deadline: float, *, limit: int = MOST_ANSWER_BYTES) -> Message:
+async def read_message(response: Response, deadline: float, *, limit: int) -> Message:
     """The one message in a JSON body under a status that `refused` lets pass. `deadline` in loop time.
 
     Raises:
@@ -100,14 +104,10 @@ def retry_after_seconds(value: str, *, now: float) -> float | None:
 
 def unmatched() -> BackendError:
     """An answer that carries another request's id."""
-    return BackendError(
-        ErrorCategory.PROTOCOL, "The server answered with the id of another request.", http_status=200
-    )
+    return BackendError(ErrorCategory.PROTOCOL, "The server answered with the id of another request.", http_status=200)
 
 
-def _failure(
-    category: ErrorCategory, message: str, status: int, retry_after_s: float | None = None
-) -> BackendError:
+def _failure(category: ErrorCategory, message: str, status: int, retry_after_s: float | None = None) -> BackendError:
     return BackendError(category, message, http_status=status, retry_after_s=retry_after_s)
 
 

@@ -1,115 +1,74 @@
 """One backend on the wire: its era, its kept session, and one verb to ask it something."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import Final
 
-from vmcp.mcp.errors import BackendError
+from vmcp.api.category import ErrorCategory
+from vmcp.mcp import jsonrpc
+from vmcp.mcp.dialect import LISTEN_OPEN_SECONDS, Dialect, Era, JsonObject, ListChanged
+from vmcp.mcp.endpoint import Address, Endpoint, Headers, Identity
+from vmcp.mcp.era import detect
+from vmcp.mcp.errors import BackendError, SessionGoneError
+from vmcp.mcp.exchange import Exchange, Reply
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
-from vmcp.mcp.transport import Peer, Transport
+from vmcp.mcp.transport import Transport
 
-JsonObject = dict[str, Any]
+__all__ = [
+    "Address",
+    "Backend",
+    "BackendError",
+    "Era",
+    "Exchange",
+    "JsonObject",
+    "JsonRpcError",
+    "ListChanged",
+    "Message",
+    "Reply",
+]
 
-
-class Era(StrEnum):
-    """The two protocol families of MCP."""
-
-    LEGACY = "legacy"
-    """2024-11-05 to 2025-11-25: `initialize`, sessions."""
-    MODERN = "modern"
-    """2026-07-28: stateless, `_meta` with every request."""
-
-
-class ListChanged(StrEnum):
-    """Which of a backend's lists changed."""
-
-    TOOLS = "tools"
-    PROMPTS = "prompts"
-    RESOURCES = "resources"
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a backend is and how it is reached. `wire` is `streamable-http` or `sse`."""
-
-    url: str
-    wire: str = "streamable-http"
-    headers: tuple[tuple[str, str], ...] = ()
-    peer: Peer = Peer()
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The response to a request: exactly one of `result` (raw JSON) and `error`. `raw` is the whole message as it came."""
-
-    result: bytes | None
-    error: JsonRpcError | None
-    raw: bytes
-
-
-class Exchange:
-    """One request under way. Iterate for the messages before the response, then (or at once) await `response`.
-
-    Attributes:
-        streaming: the answer is a stream, so that messages may come before the response; False = await `response`.
-        request_id: id of the request on the wire, as JSON.
-    """
-
-    streaming: bool
-    request_id: bytes
-
-    def __aiter__(self) -> AsyncIterator[Message]:
-        """Notifications and requests of the server, in order (`ping` is answered by us). Raises BackendError."""
-        raise NotImplementedError
-
-    async def response(self) -> Reply:
-        """The response; messages not iterated are dropped. Raises BackendError."""
-        raise NotImplementedError
-
-    async def answer(self, ident: bytes, *, result: bytes | None = None, error: JsonRpcError | None = None) -> None:
-        """Answer a request of the server (`Message.id`), Legacy only. Raises BackendError."""
-        raise NotImplementedError
-
-    async def cancel(self, *, reason: str = "") -> None:
-        """Give the call up and tell the server, best effort, within a second."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Give the call up at once, without a word. Does nothing after the response."""
-        raise NotImplementedError
+_CLOSE_SECONDS: Final = 1.0
+_ASK_ANEW_AFTER: Final = frozenset({ErrorCategory.CONNECT, ErrorCategory.HTTP_4XX, ErrorCategory.PROTOCOL})
+"""Failed pings after which another server, of another era, may be there, and no session is lost by asking."""
 
 
 class Backend:
-    """Owns the era and the kept session of one backend. Safe for concurrent requests.
-
-    Attributes:
-        era: None while unknown.
-        revision: protocol revision agreed on, empty while unknown.
-        capabilities: what the server says it can, as it said it.
-        server_info: name and version of the server, as it said them.
-    """
-
-    era: Era | None
-    revision: str
-    capabilities: JsonObject
-    server_info: JsonObject
+    """Owns the era and the kept session of one backend. Safe for concurrent requests; belongs to one event loop."""
 
     def __init__(self, transport: Transport, address: Address, *, client_name: str, client_version: str) -> None:
-        self.era = None
-        self.revision = ""
-        self.capabilities = {}
-        self.server_info = {}
+        self._endpoint = Endpoint(transport, address)
+        self._identity = Identity(client_name, client_version)
+        self._dialect: Dialect | None = None
         self._opening = asyncio.Lock()
+
+    @property
+    def era(self) -> Era | None:
+        """None while unknown."""
+        return self._dialect.era if self._dialect else None
+
+    @property
+    def revision(self) -> str:
+        """The protocol revision agreed on, empty while unknown."""
+        return self._dialect.revision if self._dialect else ""
+
+    @property
+    def capabilities(self) -> JsonObject:
+        """What the server says it can, as it says it."""
+        return self._dialect.capabilities if self._dialect else {}
+
+    @property
+    def server_info(self) -> JsonObject:
+        """Name and version of the server, as it says them."""
+        return self._dialect.server_info if self._dialect else {}
 
     async def open(self, *, timeout: float) -> None:
         """Detect the era and, in Legacy, open the session. Returns at once when open.
 
         Raises:
-            BackendError: no session within `timeout` seconds.
+            BackendError: nothing of that within `timeout` seconds.
         """
-        raise NotImplementedError
+        await self._opened(_now() + timeout)
 
     async def ping(self, *, timeout: float) -> None:
         """The cheapest correct POST that shows that the backend answers; opens first where needed.
@@ -117,7 +76,19 @@ class Backend:
         Raises:
             BackendError: no answer within `timeout` seconds in all, or one that is no sign of life.
         """
-        raise NotImplementedError
+        deadline = _now() + timeout
+        dialect = await self._opened(deadline)
+        try:
+            try:
+                await dialect.ping(deadline)
+            except SessionGoneError:
+                self._forget(dialect)
+                dialect = await self._opened(deadline)
+                await dialect.ping(deadline)
+        except BackendError as error:
+            if error.category in _ASK_ANEW_AFTER and not dialect.keeps_session:
+                self._forget(dialect)
+            raise
 
     async def request(
         self,
@@ -126,10 +97,10 @@ class Backend:
         *,
         name: str = "",
         timeout: float,
-        headers: tuple[tuple[str, str], ...] = (),
+        headers: Headers = (),
         client_capabilities: bytes = b"{}",
     ) -> Exchange:
-        """Send a request; opens first where needed. An HTTP 200, 400 or 404 with a JSON-RPC body is an answer.
+        """Send a request; opens first where needed. A JSON-RPC body under HTTP 200, 400 or 404 is an answer.
 
         Args:
             params: a JSON object, passed through as bytes; empty = none.
@@ -139,30 +110,84 @@ class Backend:
             client_capabilities: JSON object for the Modern envelope.
 
         Raises:
-            BackendError: no head of an answer, or one that is not MCP. Only what provably was not processed is
-                repeated (a lost session), and an idempotent list request on a connection that the server had closed.
+            BackendError: no head of an answer, or one that is not MCP. Repeated is only what provably was not
+                processed (a lost session), and an idempotent request on a connection that the server had closed.
+            ValueError: `params` is not a JSON object.
         """
-        raise NotImplementedError
+        deadline = _now() + timeout
+        dialect = await self._opened(deadline)
+        try:
+            return await dialect.request(
+                method, params, name=name, deadline=deadline, headers=headers, client_capabilities=client_capabilities
+            )
+        except SessionGoneError:
+            self._forget(dialect)
+        dialect = await self._opened(deadline)
+        return await dialect.request(
+            method, params, name=name, deadline=deadline, headers=headers, client_capabilities=client_capabilities
+        )
 
     async def notify(self, method: str, params: bytes = b"", *, timeout: float) -> None:
         """Send a notification. Raises BackendError."""
-        raise NotImplementedError
+        deadline = _now() + timeout
+        dialect = await self._opened(deadline)
+        await dialect.notify(jsonrpc.encode_notification(method, params), deadline)
 
-    def listen(self) -> AsyncIterator[ListChanged]:
-        """Changes of the backend's lists, until its stream ends; then listen again and read the lists again.
+    async def listen(self) -> AsyncGenerator[ListChanged, None]:
+        """Changes of the backend's lists until its stream ends; then listen again, and read the lists again.
 
         Raises:
             BackendError: no stream; category http_4xx = the server offers none.
         """
-        raise NotImplementedError
+        dialect = await self._opened(_now() + LISTEN_OPEN_SECONDS)
+        try:
+            async with aclosing(dialect.listen()) as changes:
+                async for change in changes:
+                    yield change
+        except SessionGoneError:
+            self._forget(dialect)
+            raise
 
     async def close(self) -> None:
         """End the session, best effort, within a second."""
-        raise NotImplementedError
+        dialect, self._dialect = self._dialect, None
+        if dialect is None:
+            return
+        try:
+            with suppress(BackendError):  # the server forgets the session by itself, in time
+                await dialect.end(_now() + _CLOSE_SECONDS)
+        finally:
+            dialect.drop()
 
     def drop(self) -> None:
-        """Let go of streams and session at once, without a word to the server."""
-        raise NotImplementedError
+        """Let go of stream and session at once, without a word to the server."""
+        if self._dialect is not None:
+            self._forget(self._dialect)
+
+    async def _opened(self, deadline: float) -> Dialect:
+        dialect = self._dialect
+        if dialect is not None and dialect.alive:
+            return dialect
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._opening.acquire()
+        except TimeoutError:
+            raise BackendError(
+                ErrorCategory.TIMEOUT, "The server did not open a session in time.", sent=False
+            ) from None
+        try:
+            dialect = self._dialect
+            if dialect is None or not dialect.alive:
+                dialect = self._dialect = await detect(self._endpoint, self._identity, deadline)
+            return dialect
+        finally:
+            self._opening.release()
+
+    def _forget(self, dialect: Dialect) -> None:
+        if self._dialect is dialect:
+            self._dialect = None
+        dialect.drop()
 
 
-__all__ = ["Address", "Backend", "BackendError", "Era", "Exchange", "ListChanged", "Message", "Reply"]
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,11 +1,11 @@
 """One HTTP/1.1 connection: llhttp on an asyncio protocol, one exchange at a time.
 
-The hot path makes one future and one timer for an exchange, and no task: an answer that arrives in one segment is complete
-before its waiter runs.
+The hot path makes one future and one timer for an exchange, and no task: an answer that arrives in one
+segment is complete before its waiter runs.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Final
 
 import httptools
@@ -30,12 +30,6 @@ class Connection(asyncio.Protocol):
         closed: no further exchange is possible.
     """
 
-    __slots__ = (
-        "_answered", "_bodiless", "_broken", "_done", "_headers", "_informational", "_keep_alive", "_loop",
-        "_parser", "_quiet_bytes", "_released", "_response", "_served", "_transport", "_unframed", "closed", "idle_since",
-        "opened_at",
-    )  # fmt: skip
-
     def __init__(self, loop: asyncio.AbstractEventLoop, released: "Callable[[Connection], None]") -> None:
         self._loop = loop
         self._released = released
@@ -52,7 +46,8 @@ class Connection(asyncio.Protocol):
 
     def exchange(self, payload: bytes, *, bodiless: bool) -> "HttpResponse":
         """Send a request; the connection must be idle. `bodiless`: the answer is a head alone (HEAD)."""
-        assert self._transport is not None and self._response is None and not self.closed
+        assert self._transport is not None
+        assert self._response is None
         response = self._response = HttpResponse(self, self._loop)
         self._bodiless = bodiless
         self._answered = self._done = False
@@ -169,9 +164,7 @@ class Connection(asyncio.Protocol):
             self._finish(None)
 
     def _fail(self, category: ErrorCategory, message: str) -> None:
-        self._finish(
-            TransportError(category, message, before_answer=not self._answered, reused=self._served > 0)
-        )
+        self._finish(TransportError(category, message, before_answer=not self._answered, reused=self._served > 0))
 
     def _finish(self, error: TransportError | None) -> None:
         response, self._response = self._response, None
@@ -188,11 +181,6 @@ class Connection(asyncio.Protocol):
 class HttpResponse(Response):
     """The answer on one connection. One reader at a time."""
 
-    __slots__ = (
-        "_chunks", "_connection", "_discarding", "_ended", "_error", "_loop", "_pause_at", "_paused",
-        "_size", "_waiter", "head_complete", "headers", "status",
-    )  # fmt: skip
-
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
         self._connection = connection
         self._loop = loop
@@ -201,6 +189,7 @@ class HttpResponse(Response):
         self._pause_at = _PAUSE_AT
         self._paused = self._ended = self._discarding = False
         self._error: TransportError | None = None
+        self._discard_timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[bool] | None = None
         self.head_complete = False
         self.status = 0
@@ -232,7 +221,7 @@ class HttpResponse(Response):
             self._resume()
             await self._wait(deadline, "The server's answer was not complete in time.")
 
-    async def chunks(self, *, idle_timeout: float) -> AsyncIterator[bytes]:
+    async def chunks(self, *, idle_timeout: float) -> AsyncGenerator[bytes, None]:
         while True:
             if self._chunks:
                 data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
@@ -256,8 +245,7 @@ class HttpResponse(Response):
         if not self._ended and not self._discarding:
             self._discarding = True
             self._resume()
-            # bounded by itself: the timer finds the exchange ended, or ends it
-            self._loop.call_later(_DISCARD_SECONDS, self.close)
+            self._discard_timer = self._loop.call_later(_DISCARD_SECONDS, self.close)
 
     # called by the connection
 
@@ -288,6 +276,8 @@ class HttpResponse(Response):
         """The last byte, or why there is none."""
         self._ended = True
         self._error = error
+        if self._discard_timer is not None:
+            self._discard_timer.cancel()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(True)
 

@@ -102,7 +102,9 @@ class HttpDialect(Dialect):
     def _gone(self, status: int, error: JsonRpcError | None) -> bool:
         """Whether an answer shows that session or era have ended, so that the request was not processed."""
 
-    async def _exchange(self, method: str, headers: Headers, ident: bytes, body: bytes, deadline: float) -> HttpExchange:
+    async def _exchange(
+        self, method: str, headers: Headers, ident: bytes, body: bytes, deadline: float
+    ) -> HttpExchange:
         response = await self._endpoint.send("POST", headers, body, deadline, idempotent=method in IDEMPOTENT)
         if response.status == 200:
             return self._under_way(response, ident, deadline)
@@ -120,9 +122,7 @@ class HttpDialect(Dialect):
             raise gone(response.status)
         return self._under_way(response, ident, deadline, matched(message, ident))
 
-    def _under_way(
-        self, response: Response, ident: bytes, deadline: float, reply: Reply | None = None
-    ) -> HttpExchange:
+    def _under_way(self, response: Response, ident: bytes, deadline: float, reply: Reply | None = None) -> HttpExchange:
         return HttpExchange(
             response, ident, deadline, send=self._post, cancel_by_message=self.cancels_by_message, reply=reply
         )

@@ -14,7 +14,15 @@ BOTH_TYPES: Final = "application/json, text/event-stream"
 CALL_REUSE_IDLE_SECONDS: Final = 4.0
 """A call is never repeated, so it does not go out on a connection that the server may be about to close (design §6)."""
 IDEMPOTENT: Final = frozenset(
-    {"initialize", "ping", "server/discover", "tools/list", "resources/list", "resources/templates/list", "prompts/list"}
+    {
+        "initialize",
+        "ping",
+        "server/discover",
+        "tools/list",
+        "resources/list",
+        "resources/templates/list",
+        "prompts/list",
+    }
 )
 _OURS: Final = frozenset(
     {

@@ -4,7 +4,7 @@ import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from vmcp.api.category import ErrorCategory
@@ -50,9 +50,7 @@ class Exchange(ABC):
         """The response; messages not iterated are dropped, requests among them refused. Raises BackendError."""
 
     @abstractmethod
-    async def answer(
-        self, ident: bytes, *, result: bytes | None = None, error: JsonRpcError | None = None
-    ) -> None:
+    async def answer(self, ident: bytes, *, result: bytes | None = None, error: JsonRpcError | None = None) -> None:
         """Answer a request of the server; `ident` is its `Message.id`. Raises BackendError."""
 
     @abstractmethod
@@ -75,6 +73,7 @@ class HttpExchange(Exchange):
         *,
         send: Send,
         cancel_by_message: bool,
+        most_bytes: int | None = None,
         reply: Reply | None = None,
     ) -> None:
         self.request_id = ident
@@ -83,6 +82,7 @@ class HttpExchange(Exchange):
         self._deadline = deadline
         self._send = send
         self._cancel_by_message = cancel_by_message
+        self._most_bytes = most_bytes
         self._reply = reply
         self._messages: AsyncIterator[Message] | None = None
 
@@ -93,29 +93,26 @@ class HttpExchange(Exchange):
 
     async def response(self) -> Reply:
         if self._reply is None and not self.streaming:
-            message = await answers.read_message(self._response, self._deadline)
+            limit = self._most_bytes or answers.MOST_ANSWER_BYTES
+            message = await answers.read_message(self._response, self._deadline, limit=limit)
             self._reply = matched(message, self.request_id)
         elif self._reply is None:
             async for message in self:
                 if message.is_request:
-                    await self.answer(bytes(message.id or b"null"), error=UNSERVED)
+                    await self.answer(message.id or b"null", error=UNSERVED)
         if self._reply is None:
             raise BackendError(ErrorCategory.PROTOCOL, "The exchange was given up before its response.")
         return self._reply
 
-    async def answer(
-        self, ident: bytes, *, result: bytes | None = None, error: JsonRpcError | None = None
-    ) -> None:
+    async def answer(self, ident: bytes, *, result: bytes | None = None, error: JsonRpcError | None = None) -> None:
         await self._send(jsonrpc.encode_error(ident, error) if error else jsonrpc.encode_result(ident, result or b"{}"))
 
     async def cancel(self, *, reason: str = "") -> None:
         if self._reply is not None:
             return
         if self._cancel_by_message:
-            try:
+            with suppress(BackendError):  # the dropped connection says the same
                 await self._send(cancelled(self.request_id, reason))
-            except BackendError:
-                pass  # the dropped connection says the same
         self.close()
 
     def close(self) -> None:
@@ -127,19 +124,20 @@ class HttpExchange(Exchange):
             await self.response()
         if self._reply is not None:
             return
-        async with aclosing(stream_messages(self._response, deadline=self._deadline)) as messages:
+        async with aclosing(
+            stream_messages(self._response, deadline=self._deadline, most_bytes=self._most_bytes)
+        ) as messages:
             async for message in messages:
                 if message.is_response:
                     self._reply = matched(message, self.request_id)
                     self._response.release()
                     return
                 if message.method == "ping" and message.is_request:
-                    await self.answer(bytes(message.id or b"null"), result=b"{}")
+                    with suppress(BackendError):  # the call does not depend on it
+                        await self.answer(message.id or b"null", result=b"{}")
                 else:
                     yield message
-        raise BackendError(
-            ErrorCategory.PROTOCOL, "The server's stream ended without a response.", http_status=200
-        )
+        raise BackendError(ErrorCategory.PROTOCOL, "The server's stream ended without a response.", http_status=200)
 
 
 UNSERVED = JsonRpcError(jsonrpc.METHOD_NOT_FOUND, "This client serves no requests.")
@@ -156,12 +154,12 @@ def matched(message: Message, ident: bytes) -> Reply:
     Raises:
         BackendError: protocol, it answers another request.
     """
-    if message.id is None or bytes(message.id) != ident:
-        if message.error is None or (message.id is not None and bytes(message.id) != b'"server-error"'):
-            raise answers.unmatched()
+    nobodys = message.error is not None and message.id in (None, b'"server-error"')
+    if message.id != ident and not nobodys:
+        raise answers.unmatched()
     if message.error is not None:
         return Reply(None, message.error, message.raw)
-    return Reply(bytes(message.result or b"null"), None, message.raw)
+    return Reply(message.result or b"null", None, message.raw)
 
 
 def cancelled(ident: bytes, reason: str) -> bytes:
@@ -173,29 +171,31 @@ def cancelled(ident: bytes, reason: str) -> bytes:
 
 
 async def stream_messages(
-    response: Response, *, deadline: float | None, idle_seconds: float = math.inf
+    response: Response, *, deadline: float | None, idle_seconds: float = math.inf, most_bytes: int | None = None
 ) -> AsyncGenerator[Message, None]:
     """The messages of an event stream until it ends: `stream_events` with each event read as a message."""
-    async with aclosing(stream_events(response, deadline=deadline, idle_seconds=idle_seconds)) as events:
+    async with aclosing(
+        stream_events(response, deadline=deadline, idle_seconds=idle_seconds, most_bytes=most_bytes)
+    ) as events:
         async for event in events:
             try:
                 message = jsonrpc.decode(event.data)
             except ValueError:
-                response.close()
-                raise BackendError(
-                    ErrorCategory.PROTOCOL, "The server's stream holds something that is no JSON-RPC.", http_status=200
+                raise _broken(
+                    response, ErrorCategory.PROTOCOL, "The server's stream holds something that is no JSON-RPC."
                 ) from None
             yield message
 
 
 async def stream_events(
-    response: Response, *, deadline: float | None, idle_seconds: float = math.inf
+    response: Response, *, deadline: float | None, idle_seconds: float = math.inf, most_bytes: int | None = None
 ) -> AsyncGenerator[Event, None]:
     """The events of a stream until it ends.
 
     Args:
         deadline: loop time by which all of it must have come; None = whenever.
         idle_seconds: the longest silence.
+        most_bytes: the longest stream; None = endless.
 
     Raises:
         BackendError: timeout, connect, or protocol when an event has no end.
@@ -203,25 +203,33 @@ async def stream_events(
     parser = EventParser(limit=answers.MOST_ANSWER_BYTES)
     if deadline is not None:
         idle_seconds = min(idle_seconds, max(deadline - asyncio.get_running_loop().time(), 0.001))
-    chunks = response.chunks(idle_timeout=idle_seconds)
-    while True:
-        try:
-            # silence is measured anew after every chunk; a stream that trickles must end in time all the same
-            async with asyncio.timeout_at(deadline):
-                events = parser.feed(await anext(chunks))
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            response.close()
-            raise BackendError(
-                ErrorCategory.TIMEOUT, "The server's answer was not complete in time.", http_status=200
-            ) from None
-        except TransportError as error:
-            raise BackendError(error.category, str(error), http_status=200) from None
-        except EventTooLong:
-            response.close()
-            raise BackendError(
-                ErrorCategory.PROTOCOL, "The server sent an event without an end.", http_status=200
-            ) from None
-        for event in events:
-            yield event
+    received = 0
+    async with aclosing(response.chunks(idle_timeout=idle_seconds)) as chunks:
+        while True:
+            try:
+                # silence is measured anew after every chunk; a stream that trickles must end in time all the same
+                async with asyncio.timeout_at(deadline):
+                    chunk = await anext(chunks)
+                events = parser.feed(chunk)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise _broken(
+                    response, ErrorCategory.TIMEOUT, "The server's answer was not complete in time."
+                ) from None
+            except TransportError as error:
+                raise _broken(response, error.category, str(error)) from None
+            except EventTooLong:
+                raise _broken(response, ErrorCategory.PROTOCOL, "The server sent an event without an end.") from None
+            received += len(chunk)
+            if most_bytes is not None and received > most_bytes:
+                raise _broken(
+                    response, ErrorCategory.PROTOCOL, f"The server's answer is longer than {most_bytes} bytes."
+                )
+            for event in events:
+                yield event
+
+
+def _broken(response: Response, category: ErrorCategory, message: str) -> BackendError:
+    response.close()
+    return BackendError(category, message, http_status=response.status)

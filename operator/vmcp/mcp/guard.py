@@ -74,7 +74,9 @@ class AddressGuard:
             if plain in network:
                 return f"{plain} is {what}, which is always refused; use an address of the MCP server in the network."
         if plain in self._refused:
-            return f"{plain} belongs to the API server or to this process, which is always refused; use the MCP server's."
+            return (
+                f"{plain} belongs to the API server or to this process, which is always refused; use the MCP server's."
+            )
         if not peer.allow_private and any(plain in network for network in _PRIVATE):
             return (
                 f"{plain} is a private address; set allowPrivateEndpoint: true on the backend, "

@@ -67,9 +67,7 @@ class HttpTransport(Transport):
         if pool is None:
             if self._closed:
                 raise TransportError(ErrorCategory.CONNECT, "The client is shutting down.", sent=False)
-            pool = self._pools[key] = Pool(
-                *key, guard=self._guard, contexts=self._contexts, bound=self._bound
-            )
+            pool = self._pools[key] = Pool(*key, guard=self._guard, contexts=self._contexts, bound=self._bound)
             if self._sweeper is None:
                 self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
         return pool
@@ -86,7 +84,9 @@ class HttpTransport(Transport):
                 origin, target = parse_url(request.url)
                 head = _encode_head(request, origin, target)
             except ValueError as error:
-                raise TransportError(ErrorCategory.PROTOCOL, f"The request cannot be sent: {error}.", sent=False) from None
+                raise TransportError(
+                    ErrorCategory.PROTOCOL, f"The request cannot be sent: {error}.", sent=False
+                ) from None
             self._heads[key] = head
             self._origins[request.url] = origin
         return head

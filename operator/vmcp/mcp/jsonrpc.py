@@ -33,16 +33,16 @@ class JsonRpcError(msgspec.Struct, frozen=True, omit_defaults=True):
     data: Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class Message(msgspec.Struct, frozen=True):
-    """Any one message, read only as far as routing needs. `raw` is the message as it came.
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """Any one message, read only as far as routing needs; what is JSON stays JSON. `raw` is the message as it came.
 
-    `id` is raw JSON, since a string "1" and a number 1 are different ids.
+    An id is JSON too, since the string "1" and the number 1 are different ids; `null` counts as no id.
     """
 
     method: str = ""
-    id: Raw | None = None
-    params: Raw | None = None
-    result: Raw | None = None
+    id: bytes | None = None
+    params: bytes | None = None
+    result: bytes | None = None
     error: JsonRpcError | None = None
     raw: bytes = b""
 
@@ -62,11 +62,14 @@ class Message(msgspec.Struct, frozen=True):
         return not self.method and (self.result is not None or self.error is not None)
 
 
+_ABSENT: Final = Raw(b"")
+
+
 class _Envelope(msgspec.Struct):
     method: str = ""
-    id: Raw | None = None
-    params: Raw | None = None
-    result: Raw | None = None
+    id: Raw = _ABSENT
+    params: Raw = _ABSENT
+    result: Raw = _ABSENT
     error: JsonRpcError | None = None
 
 
@@ -80,11 +83,19 @@ def decode(raw: bytes) -> Message:
     Raises:
         ValueError: `raw` is not one JSON-RPC message (a batch is none).
     """
-    envelope = _decode_envelope(raw)
-    ident = envelope.id
-    if ident is not None and bytes(ident) == b"null":
-        ident = None
-    return Message(envelope.method, ident, envelope.params, envelope.result, envelope.error, raw)
+    try:
+        envelope = _decode_envelope(raw)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    ident = bytes(envelope.id)
+    return Message(
+        envelope.method,
+        ident if ident and ident != b"null" else None,
+        bytes(envelope.params) or None,
+        bytes(envelope.result) or None,
+        envelope.error,
+        raw,
+    )
 
 
 def encode_request(ident: bytes, method: str, params: bytes = b"") -> bytes:

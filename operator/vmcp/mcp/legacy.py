@@ -50,7 +50,7 @@ class LegacyHttp(HttpDialect):
         self.capabilities = opened.capabilities
         self.server_info = opened.server_info
         self.keeps_session = bool(session)
-        kept = (("mcp-session-id", session),) if session else ()
+        kept: Headers = (("mcp-session-id", session),) if session else ()
         if self.revision in _WITH_VERSION_HEADER:
             kept += (("mcp-protocol-version", self.revision),)
         self._kept = kept
@@ -103,7 +103,7 @@ class LegacyHttp(HttpDialect):
     def _gone(self, status: int, error: JsonRpcError | None) -> bool:
         if error is not None and error.code in jsonrpc.MODERN_ERRORS:
             return True
-        if status == 404:
+        if status == 404 or error is None:
             return self.keeps_session
         return speaks_of_session(error)
 
@@ -180,7 +180,7 @@ def agreed(reply: Reply) -> InitializeResult:
 
 def answer_unasked(message: jsonrpc.Message) -> bytes:
     """The response to a server's request that belongs to no call of ours: life sign, or no."""
-    ident = bytes(message.id or b"null")
+    ident = message.id or b"null"
     return jsonrpc.encode_result(ident, b"{}") if message.method == "ping" else jsonrpc.encode_error(ident, UNSERVED)
 
 

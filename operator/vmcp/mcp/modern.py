@@ -48,7 +48,12 @@ class DiscoverResult(msgspec.Struct, rename="camel"):
 
 
 class Modern(HttpDialect):
-    """A backend that speaks Modern."""
+    """A backend that speaks Modern.
+
+    Attributes:
+        speaks: the server lists our revision.
+        settled: its era is no longer in question, so that errors which speak of another era end the dialect.
+    """
 
     era = Era.MODERN
     revision = REVISION
@@ -63,6 +68,8 @@ class Modern(HttpDialect):
         self._discover_headers = self._versioned + (("mcp-method", "server/discover"),)
         self._discover_tail = b',"method":"server/discover","params":' + envelope(b"", b"{}", self._client_info) + b"}"
         self._discovered: bytes | None = None
+        self.speaks = False
+        self.settled = False
 
     async def discover(self, deadline: float) -> Reply:
         """Ask `server/discover`. A JSON-RPC error is a reply."""
@@ -96,9 +103,7 @@ class Modern(HttpDialect):
     async def listen(self) -> AsyncGenerator[ListChanged, None]:
         deadline = asyncio.get_running_loop().time() + LISTEN_OPEN_SECONDS
         ident = b"%d" % next(self._ids)
-        body = jsonrpc.encode_request(
-            ident, "subscriptions/listen", envelope(_LISTEN_TO, b"{}", self._client_info)
-        )
+        body = jsonrpc.encode_request(ident, "subscriptions/listen", envelope(_LISTEN_TO, b"{}", self._client_info))
         response = await self._endpoint.send("POST", self._addressed("subscriptions/listen", ""), body, deadline)
         self._change_stream(response)
         try:
@@ -116,7 +121,9 @@ class Modern(HttpDialect):
         """Nothing: the server keeps nothing for us."""
 
     def _gone(self, status: int, error: JsonRpcError | None) -> bool:
-        return error is not None and (error.code == jsonrpc.UNSUPPORTED_VERSION or speaks_of_session(error))
+        if error is None or not self.settled:
+            return False
+        return error.code == jsonrpc.UNSUPPORTED_VERSION or speaks_of_session(error)
 
     def _addressed(self, method: str, name: str) -> Headers:
         headers = self._versioned + (("mcp-method", method),)
@@ -133,9 +140,6 @@ class Modern(HttpDialect):
         self.capabilities = found.capabilities
         self.server_info = found.server_info
         self.speaks = REVISION in found.supported_versions
-
-    speaks: bool = False
-    """The server lists the revision."""
 
 
 _params_of = msgspec.json.Decoder(dict[str, Raw]).decode

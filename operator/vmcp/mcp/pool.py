@@ -21,9 +21,7 @@ MOST_IDLE_SECONDS: Final = 90.0
 class Pool:
     """Connections to one origin as one peer."""
 
-    def __init__(
-        self, origin: Origin, peer: Peer, *, guard: AddressGuard, contexts: TlsContexts, bound: int
-    ) -> None:
+    def __init__(self, origin: Origin, peer: Peer, *, guard: AddressGuard, contexts: TlsContexts, bound: int) -> None:
         self._origin = origin
         self._peer = peer
         self._guard = guard
@@ -149,9 +147,7 @@ class Pool:
                     f"{host} refuses connections on port {self._origin.port}; is the server running and the port right?",
                 )
             except OSError:
-                failure = _error(
-                    ErrorCategory.CONNECT, f"{host} cannot be reached on port {self._origin.port}."
-                )
+                failure = _error(ErrorCategory.CONNECT, f"{host} cannot be reached on port {self._origin.port}.")
         raise failure or _error(ErrorCategory.DNS, f"The host name {host} has no address.")
 
     def _allowed(self, addresses: list[str]) -> list[str]:

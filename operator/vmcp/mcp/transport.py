@@ -4,7 +4,7 @@ The one implementation is `vmcp.mcp.http`; tests pass another instead of patchin
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
 from vmcp.api.category import ErrorCategory
@@ -78,10 +78,13 @@ class Response(ABC):
 
     @abstractmethod
     async def read(self, *, limit: int, timeout: float) -> bytes:
-        """The whole body. Raises TransportError: `protocol` over `limit` bytes, `timeout` after `timeout` seconds in all."""
+        """The whole body.
+
+        Raises TransportError: `protocol` over `limit` bytes, `timeout` after `timeout` seconds in all.
+        """
 
     @abstractmethod
-    def chunks(self, *, idle_timeout: float) -> AsyncIterator[bytes]:
+    def chunks(self, *, idle_timeout: float) -> AsyncGenerator[bytes, None]:
         """The body as it arrives. Raises TransportError: `timeout` when nothing arrives for `idle_timeout` seconds."""
 
     @abstractmethod

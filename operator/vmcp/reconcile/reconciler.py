@@ -27,6 +27,8 @@ from vmcp.status.writer import StatusWriter
 
 AGAIN_SOON_S = 1.0
 AGAIN_UNTIL_AVAILABLE_S = 5.0
+STRANGER_S = 10.0
+"""An object of somebody else's that has one of our names is not watched: whether it is gone is asked this often."""
 AUTHORITIES_S = 60.0
 """CA bundles are ConfigMaps of the user's that no watch covers: they are read again this often."""
 
@@ -103,7 +105,7 @@ class Reconciler:
         except NameTaken as error:
             blocked = Blocked(Phase.FAILED, Reason.NAME_CONFLICT, str(error))
             self._report(owner, judged, blocked, DeploymentState.UNAVAILABLE, "")
-            return AUTHORITIES_S
+            return STRANGER_S
         except NotYet as error:
             blocked = Blocked(Phase.PENDING, Reason.DEPLOYMENT_NOT_READY, str(error))
             self._report(owner, judged, blocked, DeploymentState.UNAVAILABLE, "")
@@ -174,7 +176,7 @@ class Reconciler:
             name=metadata["name"],
             uid=uid,
             generation=metadata["generation"],
-            url=gateway_url(metadata["namespace"], metadata["name"]),
+            url=_url(owner, judged, blocked),
             conditions=judged.conditions,
             blocked=blocked,
             deployment=state,
@@ -218,3 +220,10 @@ class Reconciler:
             await membership.write(self._kube, MCP_SERVER_ENTRY, entry, status)
         except NotFound:
             return
+
+
+def _url(owner: JsonObject, judged: Plan, blocked: Blocked | None) -> str:
+    """Where the gateway is: while something is blocked, where it was before, unless it was stopped."""
+    if blocked is None:
+        return gateway_url(owner["metadata"]["namespace"], owner["metadata"]["name"])
+    return "" if judged.closed else str((owner.get("status") or {}).get("url") or "")

@@ -19,10 +19,7 @@ def merged(
     """The conditions to write, sorted by type; of two findings of one type the later counts."""
     before = {condition.type: condition for condition in previous}
     by_type = {finding.type: finding for finding in found}
-    return [
-        _condition(by_type[type_], before.get(type_), generation=generation, now=now)
-        for type_ in sorted(by_type)
-    ]
+    return [_condition(by_type[type_], before.get(type_), generation=generation, now=now) for type_ in sorted(by_type)]
 
 
 def _condition(finding: Finding, before: Condition | None, *, generation: int, now: datetime) -> Condition:
@@ -63,23 +60,16 @@ def _degraded(snapshots: Sequence[Snapshot]) -> Finding:
     impaired = [
         f"{snapshot.name} ({why(snapshot)})"
         for snapshot in snapshots
-        if snapshot.health not in (Health.HEALTHY, Health.UNKNOWN)
-        or not usable(snapshot.health, snapshot.circuit)
+        if snapshot.health not in (Health.HEALTHY, Health.UNKNOWN) or not usable(snapshot.health, snapshot.circuit)
     ]
     if impaired:
-        return Finding(
-            ConditionType.DEGRADED, True, Reason.BACKENDS_DEGRADED, f"not healthy: {named(impaired)}"
-        )
-    return Finding(
-        ConditionType.DEGRADED, False, Reason.ALL_BACKENDS_HEALTHY, "no backend is known to be impaired"
-    )
+        return Finding(ConditionType.DEGRADED, True, Reason.BACKENDS_DEGRADED, f"not healthy: {named(impaired)}")
+    return Finding(ConditionType.DEGRADED, False, Reason.ALL_BACKENDS_HEALTHY, "no backend is known to be impaired")
 
 
 def _backends_discovered(findings: Findings, snapshots: Sequence[Snapshot]) -> Finding:
     if findings.blocked is not None:
-        return Finding(
-            ConditionType.BACKENDS_DISCOVERED, False, findings.blocked.reason, findings.blocked.message
-        )
+        return Finding(ConditionType.BACKENDS_DISCOVERED, False, findings.blocked.reason, findings.blocked.message)
     found = "1 backend" if len(snapshots) == 1 else f"{len(snapshots)} backends"
     return Finding(ConditionType.BACKENDS_DISCOVERED, True, Reason.BACKENDS_DISCOVERED, found)
 

@@ -37,8 +37,6 @@ def document(
         backend_count=sum(counted(snapshot.health, snapshot.circuit) for snapshot in snapshots),
         observed_generation=findings.generation,
         conditions=conditions,
-        discovered_backends=[
-            backend_entry(snapshot, findings.auth.get(snapshot.name)) for snapshot in snapshots
-        ],
+        discovered_backends=[backend_entry(snapshot, findings.auth.get(snapshot.name)) for snapshot in snapshots],
         last_report_time=moment,
     )

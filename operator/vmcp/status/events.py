@@ -73,9 +73,7 @@ class EventRecorder:
             Circuit.HALF_OPEN: "CircuitHalfOpen",
             Circuit.CLOSED: "CircuitClosed",
         }[transition.after]
-        self.event(
-            about, EventType.WARNING if opened else EventType.NORMAL, reason, _sentence(snapshot, transition)
-        )
+        self.event(about, EventType.WARNING if opened else EventType.NORMAL, reason, _sentence(snapshot, transition))
 
     def event(self, about: Reference, type_: EventType, reason: str, message: str) -> None:
         """Record an Event; never waits. The oldest is dropped when too many are waiting."""
@@ -118,9 +116,7 @@ class EventRecorder:
                 final = answered or not isinstance(error, KubeError | TimeoutError)
                 if final or attempt == ATTEMPTS:
                     self._counts.failed += 1
-                    _log.warning(
-                        "Event %s on %s is lost: %s", body["reason"], body["involvedObject"]["name"], error
-                    )
+                    _log.warning("Event %s on %s is lost: %s", body["reason"], body["involvedObject"]["name"], error)
                     return
                 await self._clock.sleep_until(self._clock.monotonic() + attempt, asyncio.Event())
             else:
@@ -153,9 +149,7 @@ class EventRecorder:
 
 
 def _sentence(snapshot: Snapshot, transition: Transition) -> str:
-    sentence = (
-        f"backend {snapshot.name}: circuit {transition.before} -> {transition.after}, {transition.reason}"
-    )
+    sentence = f"backend {snapshot.name}: circuit {transition.before} -> {transition.after}, {transition.reason}"
     if transition.after is Circuit.OPEN:
         until = to_millisecond(snapshot.open_until)
         if until is not None:

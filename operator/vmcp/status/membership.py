@@ -15,9 +15,7 @@ from vmcp.status.recall import lenient
 SmallStatus = MCPGroupStatus | MCPServerEntryStatus
 
 
-def group_status(
-    group: JsonObject, servers: Sequence[str], entries: Sequence[str], now: float
-) -> MCPGroupStatus:
+def group_status(group: JsonObject, servers: Sequence[str], entries: Sequence[str], now: float) -> MCPGroupStatus:
     """The members of the group, sorted."""
     message = f"{len(servers)} MCPServers and {len(entries)} MCPServerEntries"
     reason = Reason.LIST_MCP_SERVERS_CHECK_SUCCEEDED

@@ -64,9 +64,7 @@ def _backends_have_news(before: list[DiscoveredBackend], after: list[DiscoveredB
     known = {backend.name: backend for backend in before}
     if len(known) != len(after):
         return True
-    return any(
-        backend.name not in known or _backend_has_news(known[backend.name], backend) for backend in after
-    )
+    return any(backend.name not in known or _backend_has_news(known[backend.name], backend) for backend in after)
 
 
 def _backend_has_news(before: DiscoveredBackend, after: DiscoveredBackend) -> bool:

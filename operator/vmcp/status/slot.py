@@ -1,7 +1,7 @@
 """What the writer keeps of one object: what is stored, when it may write again, when it must."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vmcp.api.status import VirtualMCPServerStatus
 from vmcp.status.news import has_news
@@ -27,6 +27,7 @@ class Slot:
         reported: something may have changed since the turn under way began.
         failures: failed attempts in a row.
         slim: the API server found the full status too large.
+        title: `namespace/name`, for logs.
     """
 
     uid: str
@@ -38,9 +39,10 @@ class Slot:
     not_before: float = 0.0
     due: float | None = None
     busy: bool = False
-    reported: bool = field(default=False)
+    reported: bool = False
     failures: int = 0
     slim: bool = False
+    title: str = ""
 
     def observe(self, obj: Mapping[str, object], *, reread: bool = False) -> bool:
         """Take the object as read or watched, unless it is older than what is known; whether it brought news.

@@ -122,6 +122,27 @@ class StatusWriter:
                 waiting = self._due and self._busy < CONCURRENT_WRITES
                 await self._clock.sleep_until(self._due[0][0] if waiting else now + _IDLE_S, self._wake)
 
+    async def drain(self, timeout_s: float) -> None:
+        """Write what is still news, once `run` has ended: a clean stop loses nothing of the last second.
+
+        Only for a process that may still write, that is, holds its Lease. One attempt for each object.
+        """
+        gate = asyncio.Semaphore(CONCURRENT_WRITES)
+
+        async def last_turn(slot: Slot) -> None:
+            async with gate:
+                try:
+                    await self._write_if_needed(slot)
+                except Exception as error:
+                    _log.warning("status of %s: last state not written: %s", slot.title or slot.uid, _told(error))
+
+        try:
+            async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as turns:
+                for slot in list(self._slots.values()):
+                    turns.create_task(last_turn(slot))
+        except TimeoutError:
+            _log.warning("not every last state was written within %gs", timeout_s)
+
     def _slot(self, uid: str) -> Slot:
         slot = self._slots.get(uid)
         if slot is None:
@@ -155,7 +176,7 @@ class StatusWriter:
         try:
             next_in = await self._write_if_needed(slot)
             if slot.failures:
-                _log.info("status of %s is written again after %d failures", slot.uid, slot.failures)
+                _log.info("status of %s: written again after %d failures", slot.title, slot.failures)
             slot.failures = 0
         except (NotFound, _Gone):
             next_in = None
@@ -184,6 +205,7 @@ class StatusWriter:
                     # A late report of an object that is forgotten must not keep it.
                     self.forget(slot.uid)
                 return None
+            slot.title = f"{findings.namespace}/{findings.name}"
             if slot.stored is None:
                 await self._reread(slot, findings)
             now, wall = self._clock.monotonic(), self._clock.wall()
@@ -237,7 +259,10 @@ class StatusWriter:
         if slot.failures == 0:
             expected = isinstance(error, KubeError | TimeoutError)
             _log.warning(
-                "status of %s is not written: %r", slot.uid, error, exc_info=None if expected else error
+                "status of %s: not written, trying again: %s",
+                slot.title or slot.uid,
+                _told(error),
+                exc_info=None if expected else error,
             )
         slot.slim = slot.slim or _too_large(error)
         slot.failures += 1
@@ -250,5 +275,11 @@ class StatusWriter:
         return wait
 
 
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def _too_large(error: Exception) -> bool:
-    return isinstance(error, KubeError) and (error.status == 413 or "too large" in str(error))
+    # The API server passes on what etcd or its client library said, as a 500.
+    said = str(error)
+    return isinstance(error, KubeError) and (error.status == 413 or "too large" in said or "larger than max" in said)

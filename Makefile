@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format crds control-plane clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) control-plane ## The main job in one terminal: a backend dies, its circuit opens, it comes back.
+	@$(BIN)/python -m vmcp_dev.demo
+
+test: $(READY) control-plane ## Every test, on a real API server and with real MCP servers.
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY) ## ruff, mypy and the contracts between the rooms.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format and fix what can be fixed.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+crds: $(READY) ## Write crds/*.yaml from the models.
+	$(BIN)/python -m vmcp.api.crd crds
+
+control-plane: $(READY) ## Find, fetch or build etcd, kube-apiserver, kube-controller-manager and kubectl.
+	@$(BIN)/python -m vmcp_dev binaries
+
+clean: ## Remove the virtual environment and every cache in the tree.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

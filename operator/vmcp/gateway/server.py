@@ -1,0 +1,269 @@
+"""`vmcp serve`: the whole gateway in one process and one task group."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import uvicorn
+import uvloop
+
+from vmcp import __version__
+from vmcp.api.gatewayconfig import GatewayConfig
+from vmcp.gateway.catalog import Catalog
+from vmcp.gateway.changes import Changes
+from vmcp.gateway.edge import Edge
+from vmcp.gateway.fleet import Fleet
+from vmcp.gateway.kubewatch import ObjectWatch
+from vmcp.gateway.legacy import Legacy
+from vmcp.gateway.metrics import Metrics
+from vmcp.gateway.modern import Modern
+from vmcp.gateway.pages import Pages
+from vmcp.gateway.router import Router
+from vmcp.gateway.sessions import Sessions
+from vmcp.gateway.settings import Home, Refused, ServeOptions, read_config, servable
+from vmcp.gateway.view import View
+from vmcp.health.probe import Probe
+from vmcp.mcp.guard import AddressGuard
+from vmcp.mcp.http import HttpTransport
+
+log = logging.getLogger(__name__)
+
+DRAIN_S: Final = 25
+"""A running call may end within this after SIGTERM; the Pod's grace period is 30 s."""
+STATUS_WAIT_S: Final = 5.0
+"""Ready without a first look at the status after this: an API server that is away must not keep every gateway down."""
+SWEEP_S: Final = 30.0
+FILE_CHECK_S: Final = 1.0
+CONFIG_KEY: Final = "config.yaml"
+REFUSED_EXIT: Final = 2
+LISTEN_BACKLOG: Final = 1024
+
+
+class _Stop(Exception):
+    """Ends the task group; nothing went wrong."""
+
+
+class Gateway:
+    """The parts of one gateway, wired. Make it inside the task group that owns its tasks."""
+
+    def __init__(self, options: ServeOptions, config: GatewayConfig, home: Home | None, tasks: asyncio.TaskGroup) -> None:
+        self._options = options
+        self._home = home
+        self._tasks = tasks
+        self._config = config
+        self._closed = ""
+        self._waiting_for = "" if home is None else "waiting for the first look at the status"
+        guard = AddressGuard(
+            refused=[address for address in (os.environ.get("KUBERNETES_SERVICE_HOST", ""),) if address and home],
+            # On a laptop the backends are on loopback; in a Pod loopback is the gateway itself.
+            allow_loopback=home is None or os.environ.get("VMCP_ALLOW_LOOPBACK", "") == "1",
+        )
+        self._transport = HttpTransport(guard=guard)
+        self._changes = Changes()
+        self._metrics = Metrics()
+        catalog = Catalog(self._changes)
+        self.fleet = Fleet(
+            transport=self._transport, catalog=catalog, metrics=self._metrics, tasks=tasks, version=__version__
+        )
+        self._view = View(fleet=self.fleet, check=Probe(self._transport), reported=home is not None)
+        self.sessions = Sessions(self._changes)
+        router = Router(fleet=self.fleet, catalog=catalog, metrics=self._metrics, tasks=tasks)
+        server_info = {"name": config.name, "version": __version__}
+        pages = Pages(
+            fleet=self.fleet,
+            metrics=self._metrics,
+            group=lambda: self._config.group_ref,
+            mode="static" if home is None else "dynamic",
+            not_ready=lambda: self._closed or self._waiting_for,
+        )
+        self._metrics.observe(
+            sessions=lambda: len(self.sessions),
+            usable=self.fleet.usable_count,
+            out=lambda: len(self.fleet.upstreams) - self.fleet.usable_count(),
+        )
+        self.app = Edge(
+            legacy=Legacy(router=router, sessions=self.sessions, tasks=tasks, server_info=server_info),
+            modern=Modern(router=router, changes=self._changes, tasks=tasks, server_info=server_info),
+            pages=pages.by_path(),
+            closed=lambda: self._closed,
+        )
+        self._apply(config)
+
+    def start(self) -> None:
+        """Begin to watch: configuration, status, health, idle sessions."""
+        self._tasks.create_task(self._view.run())
+        self._tasks.create_task(self._sweep())
+        if self._home is None:
+            self._tasks.create_task(self._watch_file())
+            return
+        transport = HttpTransport(guard=AddressGuard(allow_loopback=True))
+        namespace, name = self._home.namespace, self._home.name
+        watches = (
+            (f"/api/v1/namespaces/{namespace}/configmaps", f"{name}-vmcp-config", self._config_map),
+            (f"/apis/toolhive.stacklok.dev/v1beta1/namespaces/{namespace}/virtualmcpservers", name, self._server),
+        )
+        for path, watched, seen in watches:
+            watch = ObjectWatch(
+                transport=transport, account=self._home.account, path=path, name=watched, seen=seen
+            )
+            self._tasks.create_task(watch.run())
+        self._tasks.create_task(self._stop_waiting())
+
+    def end_streams(self) -> None:
+        """End what never ends by itself, so that a drain waits for calls only."""
+        self._changes.close()
+
+    async def close(self) -> None:
+        """Close every connection to backends."""
+        await self._transport.close()
+
+    def reconfigure(self, text: str) -> None:
+        """Take over a changed configuration, or stop serving where it must fail closed."""
+        try:
+            config = servable(text)
+        except Refused as refused:
+            self._refuse(str(refused))
+            return
+        if self._closed:
+            log.info("serving again: the configuration was fixed")
+            self._closed = ""
+        if config != self._config:
+            log.info("configuration changed: %d backends", len(config.backends))
+            self._config = config
+            self._apply(config)
+
+    def _refuse(self, reason: str) -> None:
+        # The last good configuration may lack the very protection that this one asks for.
+        if not self._closed:
+            log.error("not serving: %s", reason)
+        self._closed = f"configuration refused: {reason}"
+        self.end_streams()
+
+    def _apply(self, config: GatewayConfig) -> None:
+        self._view.configure(config, self.fleet.configure(config))
+
+    def _config_map(self, content: Mapping[str, Any] | None) -> None:
+        # A deleted ConfigMap is restored by the operator in a moment: go on with what it said.
+        data = (content or {}).get("data") or {}
+        if CONFIG_KEY in data:
+            self.reconfigure(str(data[CONFIG_KEY]))
+
+    def _server(self, content: Mapping[str, Any] | None) -> None:
+        self._waiting_for = ""
+        status = (content or {}).get("status")
+        self._view.reported(status if isinstance(status, Mapping) else None)
+
+    async def _stop_waiting(self) -> None:
+        await asyncio.sleep(STATUS_WAIT_S)
+        if self._waiting_for:
+            log.warning("the status could not be read within %g s: serving every backend as unknown", STATUS_WAIT_S)
+            self._waiting_for = ""
+
+    async def _watch_file(self) -> None:
+        before = _modified(self._options)
+        while True:
+            await asyncio.sleep(FILE_CHECK_S)
+            after = _modified(self._options)
+            if after != before:
+                before = after
+                try:
+                    self.reconfigure(self._options.config.read_text())
+                except OSError as error:
+                    # An editor replaces files: between two names there is none.
+                    log.warning("%s: %s", self._options.config, error.strerror)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.sessions.sweep()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling: it would end the process under the tasks that are not its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(options: ServeOptions, *, stopping: asyncio.Event | None = None) -> None:
+    """Serve until SIGTERM or SIGINT (or `stopping`, where given), then let running calls end.
+
+    Raises:
+        Refused: the configuration or the port cannot be served; the message names the field and the fix.
+    """
+    config = read_config(options.config)
+    if options.debug or (config.operational and config.operational.log_level):
+        logging.getLogger("vmcp").setLevel(logging.DEBUG)
+    listening = _listen(options)
+    if stopping is None:
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            gateway = Gateway(options, config, Home.find(), tasks)
+            server = _Server(_uvicorn_config(gateway.app))
+            gateway.start()
+            tasks.create_task(_stop(stopping, server, gateway))
+            log.info("gateway %s on http://%s:%d/mcp", config.name, options.host, listening.getsockname()[1])
+            await server.serve(sockets=[listening])
+            raise _Stop
+    except* _Stop:
+        await gateway.close()
+        log.info("gateway stopped")
+
+
+def run(options: ServeOptions) -> int:
+    """`serve` on uvloop. Returns the process's exit status: 0, or 2 with one line on stderr when refused."""
+    try:
+        uvloop.run(serve(options))
+    except Refused as refused:
+        sys.stderr.write(f"vmcp serve: {refused}\n")
+        return REFUSED_EXIT
+    return 0
+
+
+def _listen(options: ServeOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server((options.host, options.port), family=family, backlog=LISTEN_BACKLOG)
+    except OSError as error:
+        place = f"{options.host}:{options.port}"
+        raise Refused(f"--port: {place} cannot be listened on ({error.strerror}); choose another") from error
+
+
+async def _stop(stopping: asyncio.Event, server: uvicorn.Server, gateway: Gateway) -> None:
+    await stopping.wait()
+    log.info("stopping: running calls have %d s", DRAIN_S)
+    gateway.end_streams()
+    server.should_exit = True
+
+
+def _uvicorn_config(app: Edge) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+
+
+def _modified(options: ServeOptions) -> tuple[int, int] | None:
+    try:
+        stat = options.config.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino

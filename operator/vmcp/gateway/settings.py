@@ -1,0 +1,80 @@
+"""How one `vmcp serve` is started: its options, its place in Kubernetes, and the configuration that it may serve."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmcp.api.gatewayconfig import ConfigError, GatewayBackend, GatewayConfig, load_gateway_config
+from vmcp.api.unsupported import fail_closed, outgoing_auth_problem
+from vmcp.gateway.kubewatch import ServiceAccount
+
+
+class Refused(Exception):
+    """The gateway must not serve this configuration; the message names the field and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """Options of `vmcp serve`."""
+
+    config: Path
+    host: str = "127.0.0.1"
+    port: int = 4483
+    debug: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Our VirtualMCPServer, where there is one."""
+
+    namespace: str
+    name: str
+    account: ServiceAccount
+
+    @classmethod
+    def find(cls, environ: Mapping[str, str] = os.environ) -> "Home | None":
+        """By VMCP_NAME, VMCP_NAMESPACE and the Pod's ServiceAccount; None = standalone."""
+        name, namespace = environ.get("VMCP_NAME", ""), environ.get("VMCP_NAMESPACE", "")
+        account = ServiceAccount.of_this_pod(environ)
+        return cls(namespace, name, account) if name and namespace and account else None
+
+
+def servable(text: str) -> GatewayConfig:
+    """The configuration in `text`.
+
+    Raises:
+        Refused: it cannot be read, or it asks for a protection that this gateway does not have.
+    """
+    try:
+        config = load_gateway_config(text)
+    except ConfigError as error:
+        raise Refused(str(error)) from error
+    problems = fail_closed(config)
+    if problems:
+        raise Refused("; ".join(str(problem) for problem in problems))
+    names = [backend.name for backend in config.backends]
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise Refused(f"backends[{position}].name: {name!r} is used twice; give each backend its own name")
+    return config.model_copy(update={"backends": [_callable(config, backend) for backend in config.backends]})
+
+
+def _callable(config: GatewayConfig, backend: GatewayBackend) -> GatewayBackend:
+    # The operator has written the reason already; a hand-written configuration has not.
+    reason = backend.unavailable_reason or outgoing_auth_problem(config, backend.name) or ""
+    return backend.model_copy(update={"unavailable_reason": reason})
+
+
+def read_config(path: Path) -> GatewayConfig:
+    """The configuration in a file.
+
+    Raises:
+        Refused: as `servable`, or the file cannot be read.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise Refused(f"{path}: cannot be read ({reason}); give --config a readable file") from error
+    return servable(text)
