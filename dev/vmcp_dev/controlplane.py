@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,6 +59,14 @@ class ControlPlaneError(Exception):
     """A part did not become ready or ended by itself. The message holds the tail of its log."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    etcd: int
+    etcd_peer: int
+    apiserver: int
+    controller_manager: int
+
+
 class ControlPlane:
     """etcd, API server and controller manager of one cluster; a context manager, usable from any thread.
 
@@ -65,7 +74,6 @@ class ControlPlane:
         folder: data, keys and logs (`logs/etcd.log`, `logs/kube-apiserver.log`, ...).
         kubeconfig: file with an administrator's token, mode 0600.
         audit_log: the API server's audit log, one JSON object a line; None when not asked for.
-        server: URL of the API server; the same after a restart.
     """
 
     def __init__(self, folder: Path | None = None, *, binaries: Binaries | None = None, audit: bool = False) -> None:
@@ -83,8 +91,7 @@ class ControlPlane:
         self._etcd: ChildProcess | None = None
         self._apiserver: ChildProcess | None = None
         self._controller_manager: ChildProcess | None = None
-        self._etcd_port, self._etcd_peer_port, self.port, self._manager_port = _free_ports(4)
-        self.server = f"https://127.0.0.1:{self.port}"
+        self._ports: _Ports | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -101,6 +108,11 @@ class ControlPlane:
         if self._binaries is None:
             self._binaries = find_binaries()
         return self._binaries
+
+    @property
+    def server(self) -> str:
+        """URL of the API server; the same after a restart."""
+        return f"https://127.0.0.1:{self._taken_ports.apiserver}"
 
     @property
     def kubectl(self) -> Kubectl:
@@ -162,6 +174,13 @@ class ControlPlane:
             if not child.running and not child.asked_to_end:
                 raise ControlPlaneError(_obituary(child))
 
+    @property
+    def _taken_ports(self) -> "_Ports":
+        # Taken late: finding the binaries may take minutes, and a port is only known to be free now.
+        if self._ports is None:
+            self._ports = _Ports(*_free_ports(4))
+        return self._ports
+
     def _children(self) -> list[ChildProcess]:
         return [child for child in (self._etcd, self._apiserver, self._controller_manager) if child is not None]
 
@@ -179,8 +198,8 @@ class ControlPlane:
             (self.folder / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY))
 
     def _start_etcd(self) -> None:
-        clients = f"http://127.0.0.1:{self._etcd_port}"
-        peers = f"http://127.0.0.1:{self._etcd_peer_port}"
+        clients = f"http://127.0.0.1:{self._taken_ports.etcd}"
+        peers = f"http://127.0.0.1:{self._taken_ports.etcd_peer}"
         command: list[str | Path] = [
             self.binaries.etcd,
             "--name=vmcp-dev",
@@ -202,10 +221,10 @@ class ControlPlane:
     def _apiserver_command(self) -> list[str | Path]:
         command: list[str | Path] = [
             self.binaries.kube_apiserver,
-            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            f"--etcd-servers=http://127.0.0.1:{self._taken_ports.etcd}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
-            f"--secure-port={self.port}",
+            f"--secure-port={self._taken_ports.apiserver}",
             f"--tls-cert-file={self._keys.server_certificate}",
             f"--tls-private-key-file={self._keys.server_key}",
             f"--token-auth-file={self._tokens}",
@@ -237,7 +256,7 @@ class ControlPlane:
             "--use-service-account-credentials=true",
             "--leader-elect=false",
             "--bind-address=127.0.0.1",
-            f"--secure-port={self._manager_port}",
+            f"--secure-port={self._taken_ports.controller_manager}",
             f"--cert-dir={self.folder / 'pki' / 'controller-manager'}",
             "--authentication-skip-lookup=true",
             "--authorization-always-allow-paths=/healthz",
@@ -247,7 +266,7 @@ class ControlPlane:
             "--profiling=false",
         ]
         self._controller_manager = self._child("kube-controller-manager", command)
-        self._await(self._controller_manager, f"https://127.0.0.1:{self._manager_port}/healthz")
+        self._await(self._controller_manager, f"https://127.0.0.1:{self._taken_ports.controller_manager}/healthz")
 
     def _child(self, name: str, command: Sequence[str | Path]) -> ChildProcess:
         path = self.folder / "logs" / f"{name}.log"

@@ -163,7 +163,11 @@ def test_a_process_that_keeps_dying_is_in_crash_loop_back_off(
     broken = objects(namespace)
     broken[-1]["spec"]["template"]["spec"]["containers"][0]["args"] = ["serve", "--no-such-option"]
     kubectl.apply(*broken)
-    waiting = lambda: container_status(kubectl, namespace)["state"].get("waiting", {})  # noqa: E731
+
+    def waiting() -> dict[str, Any]:
+        found: dict[str, Any] = container_status(kubectl, namespace)["state"].get("waiting", {})
+        return found
+
     eventually(lambda: waiting().get("reason") == "CrashLoopBackOff")
     assert "exit code 2" in waiting()["message"] or waiting()["message"] == ""
     assert runner.runner.address(namespace, "tiny") is None
@@ -183,7 +187,11 @@ def test_a_missing_secret_is_told_and_its_coming_is_noticed(
 ) -> None:
     without = [item for item in objects(namespace) if item["kind"] != "Secret"]
     kubectl.apply(*without)
-    waiting = lambda: container_status(kubectl, namespace)["state"].get("waiting", {})  # noqa: E731
+
+    def waiting() -> dict[str, Any]:
+        found: dict[str, Any] = container_status(kubectl, namespace)["state"].get("waiting", {})
+        return found
+
     eventually(lambda: 'secret "tiny" not found' in waiting().get("message", ""))
     assert waiting()["reason"] == "CreateContainerConfigError"
     kubectl.apply(*objects(namespace))

@@ -30,16 +30,28 @@ class FastForwardLoop(asyncio.SelectorEventLoop):
 
 
 class FakeClock(Clock):
-    """The time of the loop that runs; the wall clock may be off by `skew_s`."""
+    """The time of the loop that runs, or ran last; the wall clock may be off by `skew_s`."""
 
     def __init__(self, skew_s: float = 0.0) -> None:
         self.skew_s = skew_s
+        self.last = 1000.0
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            self.last = loop.time()
+        return self.last
 
     def wall(self) -> float:
         return EPOCH + self.monotonic() + self.skew_s
+
+    async def sleep_until(self, when: float, wake: asyncio.Event) -> None:
+        # Not by a delay: what a float cannot add to the time would never pass.
+        timer = asyncio.get_running_loop().call_at(when, wake.set)
+        try:
+            await wake.wait()
+        finally:
+            timer.cancel()
 
 
 def stand_still(seconds: float) -> None:

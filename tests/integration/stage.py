@@ -149,7 +149,7 @@ class Stage:
         result: dict[str, Any] = self.kubectl.json("-n", self.namespace, "get", kind, name)
         return result
 
-    def list(self, kind: str) -> list[dict[str, Any]]:
+    def every(self, kind: str) -> list[dict[str, Any]]:
         result: list[dict[str, Any]] = self.kubectl.json("-n", self.namespace, "get", kind)["items"]
         return result
 

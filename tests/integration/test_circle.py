@@ -64,7 +64,7 @@ async def test_a_backend_dies_and_returns_and_every_step_is_seen_by_kubectl_and_
             await _until_async(tools, ["alpha_echo", "beta_echo"])
             assert (await client.call_tool("beta_echo", {"text": "back"})).content[0].text == "back"  # type: ignore[union-attr]
 
-    events = [event for event in stage.list("events") if event["involvedObject"]["name"] == "front"]
+    events = [event for event in stage.every("events") if event["involvedObject"]["name"] == "front"]
     assert {"CircuitOpened", "CircuitHalfOpen", "CircuitClosed"} <= {event["reason"] for event in events}
     described = stage.kubectl("-n", stage.namespace, "describe", "vmcp", "front")
     assert "CircuitOpened" in described

@@ -1,13 +1,28 @@
 """Events on a real API server, as kubectl shows them."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from tests.integration.statusworld import HEALTHY, World, eventually, running
+import pytest
+from tests.integration.statusworld import HEALTHY, World, eventually, make_world, running
 
 from vmcp.health.snapshot import Circuit, Health, Snapshot, Transition
+from vmcp.kube.client import Kube, connect
 from vmcp.status.events import EventRecorder, EventType, Reference
+from vmcp_dev.controlplane import ControlPlane
 from vmcp_dev.kubectl import Kubectl
+
+
+@pytest.fixture
+async def kube(control_plane: ControlPlane, crds: None) -> AsyncIterator[Kube]:
+    async with connect(str(control_plane.kubeconfig)) as kube:
+        yield kube
+
+
+@pytest.fixture
+async def world(kube: Kube, namespace: str) -> World:
+    return await make_world(kube, namespace)
 
 
 async def test_kubectl_describe_shows_the_events_of_a_circuit(world: World, kubectl: Kubectl) -> None:

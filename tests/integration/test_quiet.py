@@ -18,7 +18,7 @@ KINDS = "vmcp,mcpgroup,mcpserverentry,deployment,service,configmap,serviceaccoun
 
 
 def _versions(stage: Stage) -> dict[str, str]:
-    items = stage.list(KINDS)
+    items = stage.every(KINDS)
     return {f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"] for item in items}
 
 

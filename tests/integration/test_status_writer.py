@@ -2,16 +2,30 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from tests.integration.statusworld import HEALTHY, World, eventually, ready, running
+import pytest
+from tests.integration.statusworld import HEALTHY, World, eventually, make_world, ready, running
 
 from vmcp.api.category import ErrorCategory
 from vmcp.api.kinds import VIRTUAL_MCP_SERVER
 from vmcp.health.snapshot import Circuit, Health, Snapshot, Transition
+from vmcp.kube.client import Kube, connect
 from vmcp.status.findings import Findings
 from vmcp_dev.controlplane import ControlPlane
 from vmcp_dev.kubectl import Kubectl
+
+
+@pytest.fixture
+async def kube(control_plane: ControlPlane, crds: None) -> AsyncIterator[Kube]:
+    async with connect(str(control_plane.kubeconfig)) as kube:
+        yield kube
+
+
+@pytest.fixture
+async def world(kube: Kube, namespace: str) -> World:
+    return await make_world(kube, namespace)
 
 
 async def test_a_new_object_gets_its_whole_status_at_once(world: World) -> None:

@@ -28,6 +28,11 @@ async def kube(proxy: FaultyProxy, tmp_path: Path, crds: None) -> AsyncIterator[
         yield kube
 
 
+@pytest.fixture
+async def world(kube: Kube, namespace: str) -> World:
+    return await make_world(kube, namespace)
+
+
 async def test_the_api_servers_wish_to_wait_is_honoured(world: World, proxy: FaultyProxy) -> None:
     proxy.faults.append(Fault(429, {"Retry-After": "2"}))
     async with running(world.writer):

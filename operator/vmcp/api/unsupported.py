@@ -30,7 +30,7 @@ def left_out(subject: Subject) -> list[str]:
     spec, settings, prefix = _read(subject)
     found = []
     if spec is not None:
-        for name in ("embeddingServerRef", "passthroughHeaders", "telemetryConfigRef"):
+        for name in ("embeddingServerRef", "passthroughHeaders", "podTemplateSpec", "telemetryConfigRef"):
             if spec.get(name):
                 found.append(f"spec.{name}")
         if _at(spec, "sessionStorage", "provider") == "redis":
@@ -132,7 +132,7 @@ def _permits_all(authz: Any) -> bool:
         return True
     try:
         return bool(json.loads(entities) == [])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return False
 
 

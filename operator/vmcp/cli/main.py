@@ -60,6 +60,20 @@ def operator(
 
 
 @app.command()
+def serve(
+    config: Annotated[Path, typer.Option(help="The gateway's configuration: YAML or JSON.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 = a free one.")] = 4483,
+    debug: Annotated[bool, typer.Option(help="Log more.")] = False,
+) -> None:
+    """Run one gateway: in a pod by its VirtualMCPServer, elsewhere alone, with health checks of its own."""
+    from vmcp.gateway.server import ServeOptions, run
+
+    _log_to_stderr(debug)
+    sys.exit(run(ServeOptions(config=config, host=host, port=port, debug=debug)))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)

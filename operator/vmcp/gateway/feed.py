@@ -73,9 +73,7 @@ class Feed:
     def awaited(self) -> bool:
         """Whether a list request should wait a moment for this backend's first lists."""
         return (
-            self.upstream.usable
-            and not self._read.is_set()
-            and asyncio.get_running_loop().time() < self._grace_until
+            self.upstream.usable and not self._read.is_set() and asyncio.get_running_loop().time() < self._grace_until
         )
 
     async def first_read(self) -> None:

@@ -62,9 +62,7 @@ class Fleet:
             upstream = self.upstreams.get(target.name)
             same = upstream is not None and self._addresses.get(target.name) == address
             if upstream is None or not same or upstream.fingerprint != target.fingerprint:
-                connection = Backend(
-                    self._transport, address, client_name="vmcp-gateway", client_version=self._version
-                )
+                connection = Backend(self._transport, address, client_name="vmcp-gateway", client_version=self._version)
                 upstream = Upstream(backend, connection, fingerprint=target.fingerprint, timeout_s=timeout_s)
                 self._addresses[target.name] = address
             else:

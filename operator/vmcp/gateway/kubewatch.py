@@ -127,9 +127,7 @@ class ObjectWatch:
         return str(content.get("metadata", {}).get("resourceVersion", ""))
 
     async def _watch(self, version: str) -> str:
-        url = self._url(
-            watch="true", resourceVersion=version, allowWatchBookmarks="true", timeoutSeconds=str(WATCH_S)
-        )
+        url = self._url(watch="true", resourceVersion=version, allowWatchBookmarks="true", timeoutSeconds=str(WATCH_S))
         response = await self._transport.send(self._account.request(url), timeout=ANSWER_TIMEOUT_S, fresh=True)
         try:
             if response.status != 200:

@@ -75,7 +75,8 @@ class Legacy:
         """Several messages at once: only where the session agreed on the one revision that has batches."""
         session = self._sessions.get(session_id) if session_id else None
         if session is None or session.version != BATCH_VERSION:
-            await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, "batches are not supported; send one message a request")
+            message = "batches are not supported; send one message a request"
+            await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, message)
             return
         try:
             messages = [jsonrpc.decode(bytes(raw)) for raw in msgspec.json.decode(body, type=list[Raw])]
@@ -196,11 +197,10 @@ class Legacy:
             case "logging/setLevel":
                 level = ask.text("level")
                 if level not in LOG_LEVELS:
-                    await answer.error(rpc_error(jsonrpc.INVALID_PARAMS, f"level must be one of {', '.join(LOG_LEVELS)}"))
+                    known = ", ".join(LOG_LEVELS)
+                    await answer.error(rpc_error(jsonrpc.INVALID_PARAMS, f"level must be one of {known}"))
                     return
                 session.log_level = LOG_LEVELS.index(level)
                 await answer.result(b"{}")
             case method:
                 await answer.error(rpc_error(jsonrpc.METHOD_NOT_FOUND, f"unknown method: {method}"))
-
-

@@ -29,7 +29,10 @@ class Metrics:
             registry=self._registry,
         )
         self._backends = Gauge(
-            "vmcp_gateway_backends", "Configured backends by whether they are used.", ("usable",), registry=self._registry
+            "vmcp_gateway_backends",
+            "Configured backends by whether they are used.",
+            ("usable",),
+            registry=self._registry,
         )
         self._sessions = Gauge("vmcp_gateway_sessions", "Live sessions of Legacy clients.", registry=self._registry)
         self._flips = Counter(

@@ -34,9 +34,7 @@ def prompt_name(prefix: str, own: str) -> str:
     return prefix + own
 
 
-def assign(
-    items: Iterable[tuple[str, str]], wanted: Callable[[str, str], str]
-) -> dict[str, tuple[str, str]]:
+def assign(items: Iterable[tuple[str, str]], wanted: Callable[[str, str], str]) -> dict[str, tuple[str, str]]:
     """Public name -> (backend, own name), one to one.
 
     Args:

@@ -228,7 +228,9 @@ class Router:
                 else:
                     result = for_legacy(result)
             except InputRequired:
-                message = f"backend '{upstream.name}' asks for input, which a client of this protocol revision cannot give"
+                message = (
+                    f"backend '{upstream.name}' asks for input, which a client of this protocol revision cannot give"
+                )
                 await ask.answer.error(rpc_error(jsonrpc.INTERNAL_ERROR, message))
                 return "error"
             except msgspec.MsgspecError:

@@ -52,7 +52,9 @@ class _Stop(Exception):
 class Gateway:
     """The parts of one gateway, wired. Make it inside the task group that owns its tasks."""
 
-    def __init__(self, options: ServeOptions, config: GatewayConfig, home: Home | None, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, options: ServeOptions, config: GatewayConfig, home: Home | None, tasks: asyncio.TaskGroup
+    ) -> None:
         self._options = options
         self._home = home
         self._tasks = tasks
@@ -62,7 +64,7 @@ class Gateway:
         guard = AddressGuard(
             refused=[address for address in (os.environ.get("KUBERNETES_SERVICE_HOST", ""),) if address and home],
             # On a laptop the backends are on loopback; in a Pod loopback is the gateway itself.
-            allow_loopback=home is None or os.environ.get("VMCP_ALLOW_LOOPBACK", "") == "1",
+            allow_loopback=home is None or os.environ.get("VMCP_ALLOW_LOOPBACK", "") == "true",
         )
         self._transport = HttpTransport(guard=guard)
         self._changes = Changes()
@@ -109,9 +111,7 @@ class Gateway:
             (f"/apis/toolhive.stacklok.dev/v1beta1/namespaces/{namespace}/virtualmcpservers", name, self._server),
         )
         for path, watched, seen in watches:
-            watch = ObjectWatch(
-                transport=transport, account=self._home.account, path=path, name=watched, seen=seen
-            )
+            watch = ObjectWatch(transport=transport, account=self._home.account, path=path, name=watched, seen=seen)
             self._tasks.create_task(watch.run())
         self._tasks.create_task(self._stop_waiting())
 

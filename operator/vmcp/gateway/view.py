@@ -37,9 +37,7 @@ class View:
         reported: an operator reports health in the status of our VirtualMCPServer.
     """
 
-    def __init__(
-        self, *, fleet: Fleet, check: Check, reported: bool, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, *, fleet: Fleet, check: Check, reported: bool, now: Callable[[], float] = time.time) -> None:
         self.decides = not reported
         self._fleet = fleet
         self._reported = reported

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vmcp.api.kinds import Kind
 from vmcp.kube.client import JsonObject
@@ -34,6 +34,9 @@ class Inbox:
         key = Key.of(seen.kind, seen.obj)
         with self._lock:
             first = not self._latest
+            earlier = self._latest.get(key)
+            if earlier is not None and earlier.listed:
+                seen = replace(seen, listed=True)
             self._latest[key] = seen
         if first:
             self._loop.call_soon_threadsafe(self._drain)

@@ -23,6 +23,9 @@ from vmcp.status.events import EventRecorder, Reference
 from vmcp.status.news import is_urgent
 from vmcp.status.writer import StatusWriter
 
+DRAIN_S = 5.0
+"""What was found in the last second is written within this, at a stop."""
+
 log = logging.getLogger(__name__)
 
 
@@ -87,6 +90,12 @@ class _Operator:
         watching = Watching(self._options.namespaces, self._options.liveness_endpoint)
         await self._resync.fill()
         log.info("caches are filled; watching %s", ", ".join(self._options.namespaces) or "all namespaces")
+        try:
+            await self._serve(inbox, watching)
+        finally:
+            await self._writer.drain(DRAIN_S)
+
+    async def _serve(self, inbox: Inbox, watching: Watching) -> None:
         async with asyncio.TaskGroup() as loops:
             loops.create_task(watch(inbox, watching), name="watch")
             loops.create_task(self._resync.run(), name="resync")
@@ -100,7 +109,7 @@ class _Operator:
         key = Key.of(seen.kind, seen.obj)
         before = self._cache.drop(key) if seen.deleted else self._cache.put(seen.kind, seen.obj)
         if seen.listed:
-            self._resync.listed(seen.kind)
+            self._resync.listed()
         if before is not None and before["metadata"]["resourceVersion"] == seen.obj["metadata"]["resourceVersion"]:
             return
         for obj in (before, seen.obj):

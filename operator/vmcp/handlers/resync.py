@@ -6,6 +6,7 @@ kopf reports no deletion that happened while it did not watch.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from vmcp.api.kinds import MCP_GROUP, MCP_SERVER, MCP_SERVER_ENTRY, VIRTUAL_MCP_SERVER, Kind
 from vmcp.handlers.owned import KINDS as OWNED
@@ -31,39 +32,34 @@ class Resync:
         self._cache = cache
         self._add = add
         self._namespaces = tuple(namespaces)
-        self._listed: set[Kind] = set()
         self._wake = asyncio.Event()
 
     async def fill(self) -> None:
         """List every kind, patiently, and ask for the reconcile of everything there is."""
         for kind in (*OURS, *OWNED):
             await self._patiently(kind)
-        for kind in OURS:
-            for obj in self._cache.all(kind):
-                for key in affected(kind, obj, self._cache):
-                    self._add(key)
 
-    def listed(self, kind: Kind) -> None:
-        """A watch of this kind began anew: what was deleted meanwhile is still to be found out."""
-        self._listed.add(kind)
+    def listed(self) -> None:
+        """A watch began anew: what was deleted meanwhile is still to be found out.
+
+        Of every kind, since a kind of which nothing is left does not tell that it was listed.
+        """
         self._wake.set()
 
     async def run(self) -> None:
         """Look again when told to, and every ten minutes, until cancelled."""
         while True:
-            self._wake.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
                     await self._wake.wait()
-                await asyncio.sleep(QUIET_S)
-                kinds, self._listed = self._listed, set()
-            except TimeoutError:
-                kinds = {*OURS, *OWNED}
-            for kind in kinds:
-                await self._patiently(kind)
+            await asyncio.sleep(QUIET_S)
+            # Before the lists, so that what is told while they are read leads to another round.
+            self._wake.clear()
+            await self.fill()
 
     async def _patiently(self, kind: Kind) -> None:
         while True:
+            self._cache.begin_list()
             try:
                 listed = await self._list(kind)
             except KubeError as error:

@@ -62,7 +62,7 @@ class Kube:
         items: list[JsonObject] = []
         query = {"limit": str(PAGE_SIZE)} | ({"labelSelector": label_selector} if label_selector else {})
         while True:
-            page = await self._call("GET", _path(kind, namespace), query)
+            page = await self._call("GET", _collection(kind, namespace), query)
             items += page.get("items", [])
             token = page.get("metadata", {}).get("continue")
             if not token:
@@ -80,7 +80,7 @@ class Kube:
 
     async def create(self, kind: Kind, body: JsonObject) -> JsonObject:
         """Create the object. Raises Conflict where the name is taken, KubeError."""
-        path = _path(kind, body["metadata"]["namespace"])
+        path = _collection(kind, body["metadata"]["namespace"])
         return await self._call("POST", path, {"fieldManager": FIELD_MANAGER}, body)
 
     async def patch(
@@ -116,17 +116,31 @@ class Kube:
             text: bytes = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KubeError(0, "NoAnswer", f"{method} {path}: no answer from the API server ({error})") from error
-        if 200 <= response.status < 300:
+        if not 200 <= response.status < 300:
+            raise _error(response.status, response.headers, text, f"{method} {path}")
+        try:
             result: JsonObject = json.loads(text)
-            return result
-        raise _error(response.status, response.headers, text, f"{method} {path}")
+        except ValueError as error:
+            raise KubeError(response.status, "NotJson", f"{method} {path}: the answer is not JSON") from error
+        return result
 
 
-def _path(kind: Kind, namespace: str | None, name: str = "", subresource: str = "") -> str:
+def _collection(kind: Kind, namespace: str | None) -> str:
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
-    scope = f"/namespaces/{quote(namespace)}" if namespace else ""
-    tail = "".join(f"/{part}" for part in (quote(name), subresource) if part)
-    return f"{root}{scope}/{kind.plural}{tail}"
+    scope = f"/namespaces/{_segment(namespace)}" if namespace else ""
+    return f"{root}{scope}/{kind.plural}"
+
+
+def _path(kind: Kind, namespace: str, name: str, subresource: str = "") -> str:
+    path = f"{_collection(kind, namespace)}/{_segment(name)}"
+    return f"{path}/{subresource}" if subresource else path
+
+
+def _segment(name: str) -> str:
+    """A name as part of a path. Names come from users' references: `../secrets/x` must lead nowhere else."""
+    if name in ("", ".", "..") or "/" in name or "%" in name:
+        raise NotFound(404, "NotFound", f"{name!r} cannot be the name of an object")
+    return quote(name, safe="")
 
 
 def _error(status: int, headers: Mapping[str, str], text: bytes, what: str) -> KubeError:

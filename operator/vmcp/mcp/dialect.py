@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from vmcp.api.category import ErrorCategory
-from vmcp.mcp import answers
+from vmcp.mcp import answers, jsonrpc
 from vmcp.mcp.endpoint import IDEMPOTENT, Endpoint, Headers
 from vmcp.mcp.errors import BackendError, SessionGoneError
 from vmcp.mcp.exchange import Exchange, HttpExchange, Reply, is_stream, matched
@@ -42,6 +42,9 @@ class ListChanged(StrEnum):
 
 
 CHANGES: Final = {f"notifications/{kind}/list_changed": kind for kind in ListChanged}
+
+
+_OF_SESSIONS: Final = frozenset({jsonrpc.INVALID_REQUEST, jsonrpc.SERVER_ERROR})
 
 
 class Dialect(ABC):
@@ -103,28 +106,43 @@ class HttpDialect(Dialect):
         """Whether an answer shows that session or era have ended, so that the request was not processed."""
 
     async def _exchange(
-        self, method: str, headers: Headers, ident: bytes, body: bytes, deadline: float
+        self,
+        method: str,
+        headers: Headers,
+        ident: bytes,
+        body: bytes,
+        deadline: float,
+        *,
+        most_bytes: int | None = None,
     ) -> HttpExchange:
         response = await self._endpoint.send("POST", headers, body, deadline, idempotent=method in IDEMPOTENT)
         if response.status == 200:
-            return self._under_way(response, ident, deadline)
+            return self._under_way(response, ident, deadline, most_bytes)
         failure = answers.refused(response)
         if failure is not None:
             response.release()
             raise failure
         try:
-            message = await answers.read_message(response, deadline)
+            message = await answers.read_message(response, deadline, limit=answers.MOST_LIFE_SIGN_BYTES)
         except BackendError as error:
             if error.category is ErrorCategory.HTTP_4XX and self._gone(response.status, None):
                 raise gone(response.status) from None
             raise
         if self._gone(response.status, message.error):
             raise gone(response.status)
-        return self._under_way(response, ident, deadline, matched(message, ident))
+        return self._under_way(response, ident, deadline, most_bytes, matched(message, ident))
 
-    def _under_way(self, response: Response, ident: bytes, deadline: float, reply: Reply | None = None) -> HttpExchange:
+    def _under_way(
+        self, response: Response, ident: bytes, deadline: float, most_bytes: int | None, reply: Reply | None = None
+    ) -> HttpExchange:
         return HttpExchange(
-            response, ident, deadline, send=self._post, cancel_by_message=self.cancels_by_message, reply=reply
+            response,
+            ident,
+            deadline,
+            send=self._post,
+            cancel_by_message=self.cancels_by_message,
+            most_bytes=most_bytes,
+            reply=reply,
         )
 
     def _change_stream(self, response: Response) -> Response:
@@ -143,15 +161,15 @@ def gone(status: int) -> SessionGoneError:
     """The error that makes the backend detect its era anew."""
     return SessionGoneError(
         ErrorCategory.HTTP_4XX,
-        f"The server does not know the session that it has just opened (HTTP {status}); do its replicas share sessions?",
+        f"The server does not know a session that it opened (HTTP {status}); do its replicas share sessions?",
         http_status=status,
         sent=False,
     )
 
 
 def speaks_of_session(error: JsonRpcError | None) -> bool:
-    """Whether an error's text is about session or version: what servers send is not told apart by code (mcp-wire §1.7)."""
+    """Whether an error is about session or version: the codes that servers send for these mean other things too."""
     if error is None:
         return False
     text = error.message.lower()
-    return "session" in text or "initializ" in text or "protocol version" in text
+    return error.code in _OF_SESSIONS and any(word in text for word in ("session", "initializ", "protocol version"))

@@ -1,7 +1,7 @@
 """A backend's URL as a thing to send to: its headers, its deadline arithmetic, its one safe repetition."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from vmcp.api.category import ErrorCategory
@@ -41,7 +41,7 @@ class Address:
     url: str
     wire: str = "streamable-http"
     headers: Headers = ()
-    peer: Peer = Peer()
+    peer: Peer = field(default_factory=Peer)
 
 
 @dataclass(frozen=True, slots=True)

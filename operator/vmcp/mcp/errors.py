@@ -4,7 +4,7 @@ from vmcp.api.category import ErrorCategory
 
 
 class BackendError(Exception):
-    """A backend gave no answer that is MCP. The message is one sentence for a person, without secrets or raw error text.
+    """A backend gave no answer that is MCP. The message is a sentence for a person, without secrets or raw error text.
 
     Attributes:
         category: what kind of failure; what it means for health is in `vmcp.health.outcome`.

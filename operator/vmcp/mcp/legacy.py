@@ -59,7 +59,9 @@ class LegacyHttp(HttpDialect):
     async def ping(self, deadline: float) -> None:
         ident = b"%d" % next(self._ids)
         body = b'{"jsonrpc":"2.0","id":' + ident + b',"method":"ping"}'
-        exchange = await self._exchange("ping", self._headers, ident, body, deadline)
+        exchange = await self._exchange(
+            "ping", self._headers, ident, body, deadline, most_bytes=answers.MOST_LIFE_SIGN_BYTES
+        )
         await exchange.response()
 
     async def request(
@@ -109,7 +111,7 @@ class LegacyHttp(HttpDialect):
 
 
 async def initialize(endpoint: Endpoint, identity: Identity, deadline: float) -> LegacyHttp:
-    """Open a session. A JSON-RPC error to `initialize` is asked about once more, then it is `protocol` (design §3 rule 5).
+    """Open a session. After a JSON-RPC error `initialize` is sent once more, then it is `protocol` (design §3 rule 5).
 
     Raises:
         BackendError: no session.
@@ -132,11 +134,12 @@ async def _offer(endpoint: Endpoint, identity: Identity, deadline: float) -> tup
     if failure is not None:
         response.release()
         raise failure
+    most_bytes = answers.MOST_LIFE_SIGN_BYTES
     if is_stream(response):
-        exchange = HttpExchange(response, b"0", deadline, send=_nowhere, cancel_by_message=False)
+        exchange = HttpExchange(response, b"0", deadline, send=_nowhere, cancel_by_message=False, most_bytes=most_bytes)
         reply = await exchange.response()
     else:
-        message = await answers.read_message(response, deadline)
+        message = await answers.read_message(response, deadline, limit=most_bytes)
         reply = matched(message, b"0")
     # servers put throw-away ids on errors: only a result under 200 opens a session
     issued = reply.error is None and response.status == 200

@@ -65,7 +65,7 @@ class Modern(HttpDialect):
         self.server_info = {}
         self._client_info = msgspec.json.encode({"name": identity.name, "version": identity.version})
         self._versioned = endpoint.post_headers(("mcp-protocol-version", REVISION))
-        self._discover_headers = self._versioned + (("mcp-method", "server/discover"),)
+        self._discover_headers = (*self._versioned, ("mcp-method", "server/discover"))
         self._discover_tail = b',"method":"server/discover","params":' + envelope(b"", b"{}", self._client_info) + b"}"
         self._discovered: bytes | None = None
         self.speaks = False
@@ -75,7 +75,9 @@ class Modern(HttpDialect):
         """Ask `server/discover`. A JSON-RPC error is a reply."""
         ident = b"%d" % next(self._ids)
         body = b'{"jsonrpc":"2.0","id":' + ident + self._discover_tail
-        exchange = await self._exchange("server/discover", self._discover_headers, ident, body, deadline)
+        exchange = await self._exchange(
+            "server/discover", self._discover_headers, ident, body, deadline, most_bytes=answers.MOST_LIFE_SIGN_BYTES
+        )
         reply = await exchange.response()
         if reply.result is not None and reply.result != self._discovered:
             self._learn(reply.result)
@@ -126,8 +128,8 @@ class Modern(HttpDialect):
         return error.code == jsonrpc.UNSUPPORTED_VERSION or speaks_of_session(error)
 
     def _addressed(self, method: str, name: str) -> Headers:
-        headers = self._versioned + (("mcp-method", method),)
-        return headers + (("mcp-name", header_text(name)),) if name else headers
+        headers = (*self._versioned, ("mcp-method", method))
+        return (*headers, ("mcp-name", header_text(name))) if name else headers
 
     def _learn(self, result: bytes) -> None:
         try:

@@ -144,7 +144,7 @@ class Pool:
             except ConnectionRefusedError:
                 failure = _error(
                     ErrorCategory.CONNECT,
-                    f"{host} refuses connections on port {self._origin.port}; is the server running and the port right?",
+                    f"{host} refuses connections on port {self._origin.port}; does the server run, and on this port?",
                 )
             except OSError:
                 failure = _error(ErrorCategory.CONNECT, f"{host} cannot be reached on port {self._origin.port}.")

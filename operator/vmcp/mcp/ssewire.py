@@ -1,9 +1,9 @@
-"""The HTTP+SSE transport of 2024-11-05: a kept GET stream is the session, messages are posted beside it (mcp-wire §1.8)."""
+"""The HTTP+SSE transport of 2024-11-05: a kept GET stream is the session, messages are posted (mcp-wire §1.8)."""
 
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 from urllib.parse import urljoin
 
@@ -24,7 +24,7 @@ _MOST_WAITING: Final = 1000
 
 
 class SseSession(Dialect):
-    """One kept stream. It owns the task that reads it: started by `open_session`, ended by `drop` or with the stream."""
+    """One kept stream. It owns the task that reads it: begun by `open_session`, ended by `drop` or with the stream."""
 
     era = Era.LEGACY
     keeps_session = True
@@ -167,10 +167,8 @@ class SseSession(Dialect):
             # the stream does not say which call a message belongs to: with one under way it is that one
             next(iter(self._under_way.values())).deliver(message)
         elif message.is_request:
-            try:
+            with suppress(BackendError):  # the calls under way do not depend on it
                 await self.answer(answer_unasked(message))
-            except BackendError:
-                pass  # the server asks again or gives up; the calls under way do not depend on it
 
     def _give_up(self, failure: BackendError) -> None:
         waiting, self._under_way = self._under_way, {}
@@ -243,10 +241,8 @@ class SseExchange(Exchange):
     async def cancel(self, *, reason: str = "") -> None:
         if self._reply is None:
             self.close()
-            try:
+            with suppress(BackendError):  # its response will find nobody waiting
                 await self._session.answer(cancelled(self.request_id, reason))
-            except BackendError:
-                pass  # best effort: its response will find nobody waiting
 
     def close(self) -> None:
         self._session.forget(self.request_id)

@@ -9,7 +9,7 @@ _MOST_CONTEXTS = 256
 
 
 class TlsContexts:
-    """One context for each way of checking certificates; loading the system's bundle costs milliseconds and megabytes."""
+    """One context for each way of checking certificates: the system's bundle costs milliseconds and megabytes."""
 
     def __init__(self) -> None:
         self._contexts: dict[tuple[str | None, bool], ssl.SSLContext] = {}

@@ -36,6 +36,7 @@ class Cache:
     def __init__(self) -> None:
         self._objects: dict[Key, JsonObject] = {}
         self._index: dict[_Place, set[Key]] = defaultdict(set)
+        self._newer: set[Key] | None = None
 
     def put(self, kind: Kind, obj: JsonObject) -> JsonObject | None:
         """Remember the object; returns what was remembered under its key before."""
@@ -49,6 +50,8 @@ class Cache:
 
     def drop(self, key: Key) -> JsonObject | None:
         """Forget the object; returns it where it was known."""
+        if self._newer is not None:
+            self._newer.add(key)
         before = self._objects.pop(key, None)
         if before is not None:
             for place in _places(key, before):
@@ -73,14 +76,26 @@ class Cache:
         """The objects of a kind whose instance label is that VirtualMCPServer's name, sorted by name."""
         return self._at(_Place(kind.plural, namespace, "instance", instance))
 
+    def begin_list(self) -> None:
+        """A list is about to be read: what watches show from now on may be newer than what it will hold."""
+        self._newer = set()
+
     def prune(self, kind: Kind, listed: Iterable[JsonObject]) -> list[JsonObject]:
-        """Take a fresh list for the truth; returns the objects that are gone."""
-        alive = set()
-        for obj in listed:
-            alive.add(Key.of(kind, obj))
-            self.put(kind, obj)
-        gone = [key for key in self._objects if key.plural == kind.plural and key not in alive]
-        return [dropped for key in gone if (dropped := self.drop(key)) is not None]
+        """Take the list begun last for the truth, but for objects that a watch has shown or dropped meanwhile.
+
+        Returns:
+            What is gone, new or other than it was remembered: each object as it was, and as it is.
+        """
+        newer, self._newer = self._newer or set(), None
+        fresh = {Key.of(kind, obj): obj for obj in listed}
+        known = {key for key in self._objects if key.plural == kind.plural}
+        moved = []
+        for key in (fresh.keys() | known) - newer:
+            after = fresh.get(key)
+            before = self.drop(key) if after is None else self.put(kind, after)
+            if before is None or after is None or _version(before) != _version(after):
+                moved += [obj for obj in (before, after) if obj is not None]
+        return moved
 
     def _at(self, place: "_Place") -> list[JsonObject]:
         return [self._objects[key] for key in sorted(self._index.get(place, ()))]
@@ -94,6 +109,10 @@ class _Place:
     namespace: str
     by: str
     value: str
+
+
+def _version(obj: JsonObject) -> str:
+    return str(obj["metadata"]["resourceVersion"])
 
 
 def group_of(obj: JsonObject) -> str:

@@ -128,7 +128,10 @@ class EventRecorder:
         return {
             "apiVersion": EVENT.api_version,
             "kind": EVENT.name,
-            "metadata": {"namespace": about.namespace, "name": f"{about.name[:200]}.{uuid.uuid4().hex[:16]}"},
+            "metadata": {
+                "namespace": about.namespace,
+                "name": f"{about.name[:200].rstrip('-.')}.{uuid.uuid4().hex[:16]}",
+            },
             "involvedObject": {
                 "apiVersion": about.kind.api_version,
                 "kind": about.kind.name,

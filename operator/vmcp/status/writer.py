@@ -29,6 +29,7 @@ CALL_TIMEOUT_S = 10.0
 CONFLICTS_IN_A_TURN = 3
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
+RETRY_AFTER_MAX_S = 60.0
 SMALLEST_SHARE = 0.8
 _IDLE_S = 3600.0
 
@@ -133,6 +134,8 @@ class StatusWriter:
             async with gate:
                 try:
                     await self._write_if_needed(slot)
+                except (NotFound, _Gone):
+                    self.forget(slot.uid)
                 except Exception as error:
                     _log.warning("status of %s: last state not written: %s", slot.title or slot.uid, _told(error))
 
@@ -210,7 +213,7 @@ class StatusWriter:
                 await self._reread(slot, findings)
             now, wall = self._clock.monotonic(), self._clock.wall()
             status = document(findings, self._snapshots(slot.uid), slot.stored, wall)
-            news = slot.stored is None or has_news(slot.stored, status)
+            news = has_news(slot.stored, status)
             beat_in = slot.beat_in(findings.heartbeat_s, now=now, wall=wall)
             if not news and beat_in > 0:
                 self._counts.suppressed += 1
@@ -270,8 +273,8 @@ class StatusWriter:
         longest: float = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(slot.failures - 1, 10))
         wait = longest * self._rng.uniform(0.5, 1.0)
         if isinstance(error, KubeError) and error.retry_after_s is not None:
-            wait += error.retry_after_s
-        slot.not_before = self._clock.monotonic() + wait
+            wait += min(error.retry_after_s, RETRY_AFTER_MAX_S)
+        slot.not_before = max(slot.not_before, self._clock.monotonic() + wait)
         return wait
 
 
