@@ -22,6 +22,7 @@ from typing import Self
 from vmcp_dev.binaries import Binaries, find_binaries
 from vmcp_dev.certificates import issue_keys, write_private
 from vmcp_dev.childprocess import ChildProcess
+from vmcp_dev.crdinstall import install_crds
 from vmcp_dev.kubectl import Kubectl
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ class ControlPlane:
 
         Args:
             folder: kept after the end and picked up again at the next start; None = a temporary one.
+            crds: a folder of CRDs to install before the controllers start, so that the garbage collector knows
+                their kinds at once; of later ones it hears within a minute.
             audit: write an audit log of every request's metadata.
         """
         self._temporary = folder is None
@@ -88,6 +91,7 @@ class ControlPlane:
         self.kubeconfig = self.folder / "kubeconfig"
         self.audit_log = self.folder / "audit.log" if audit else None
         self._binaries = binaries
+        self._crds = crds
         self._etcd: ChildProcess | None = None
         self._apiserver: ChildProcess | None = None
         self._controller_manager: ChildProcess | None = None
@@ -125,12 +129,15 @@ class ControlPlane:
         Raises:
             ControlPlaneError: a part did not become ready.
             BinaryNotFound: a program could not be had.
+            KubectlError: a CRD is refused.
         """
         self.binaries  # noqa: B018  found before anything is started
         self._write_configuration()
         try:
             self._start_etcd()
             self.start_apiserver()
+            if self._crds is not None:
+                install_crds(self.kubectl, self._crds)
             self._start_controller_manager()
         except BaseException:
             self.stop()

@@ -7,7 +7,7 @@ from vmcp_dev.kubectl import Kubectl
 CRDS = Path(__file__).parents[2] / "crds"
 
 
-def install_crds(kubectl: Kubectl, folder: Path = CRDS) -> None:
+def install_crds(kubectl: Kubectl, folder: Path) -> None:
     """Apply all CRDs of the folder and wait until they are served.
 
     Raises:

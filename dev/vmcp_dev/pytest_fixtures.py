@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vmcp_dev.controlplane import ControlPlane
-from vmcp_dev.crdinstall import install_crds
+from vmcp_dev.crdinstall import CRDS
 from vmcp_dev.kubectl import Kubectl, KubectlError
 from vmcp_dev.runner import LocalRunner
 from vmcp_dev.runnerthread import RunnerThread
@@ -21,15 +21,9 @@ _ACCOUNT_SECONDS = 60.0
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane for the whole test run; its logs stay in pytest's temporary folder."""
-    with ControlPlane(tmp_path_factory.mktemp("control-plane"), audit=True) as running:
+    """A control plane with the project's CRDs for the whole test run; logs stay in pytest's temporary folder."""
+    with ControlPlane(tmp_path_factory.mktemp("control-plane"), crds=CRDS, audit=True) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def crds(control_plane: ControlPlane) -> None:
-    """The project's CRDs are served."""
-    install_crds(control_plane.kubectl)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pathlib import Path
 from vmcp_dev.binaries import say
 from vmcp_dev.childprocess import ChildProcess
 from vmcp_dev.controlplane import ControlPlane
-from vmcp_dev.crdinstall import install_crds
+from vmcp_dev.crdinstall import CRDS
 from vmcp_dev.operatorprocess import start_operator
 from vmcp_dev.paths import state_file
 from vmcp_dev.runner import LocalRunner
@@ -53,9 +53,8 @@ def serve(manifests: Sequence[Path] = ()) -> None:
         SessionError: another session is up, or a part of this one died.
         ControlPlaneError, KubectlError, BinaryNotFound: it does not come up.
     """
-    with _announced() as announce, ControlPlane() as control_plane:
+    with _announced() as announce, ControlPlane(crds=CRDS) as control_plane:
         kubectl, logs = control_plane.kubectl, control_plane.folder / "logs"
-        install_crds(kubectl)
         operator = start_operator(control_plane.kubeconfig, log=logs / "operator.log")
         try:
             with RunnerThread(LocalRunner(control_plane.kubeconfig, control_plane.folder / "pods")) as runner:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from vmcp_dev.controlplane import ControlPlane
+from vmcp_dev.crdinstall import CRDS
 from vmcp_dev.kubectl import Kubectl
 
 
 @pytest.fixture(scope="module")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with ControlPlane(tmp_path_factory.mktemp("control-plane"), audit=True) as running:
+    with ControlPlane(tmp_path_factory.mktemp("control-plane"), crds=CRDS, audit=True) as running:
         yield running
 
 

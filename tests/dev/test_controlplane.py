@@ -79,6 +79,16 @@ def test_what_is_stored_outlives_the_api_server(control_plane: ControlPlane, nam
     control_plane.check()
 
 
+def test_what_an_object_of_our_kinds_owns_goes_with_it(kubectl: Kubectl, namespace: str) -> None:
+    group = {"apiVersion": "toolhive.stacklok.dev/v1beta1", "kind": "MCPGroup"}
+    kubectl.apply({**group, "metadata": {"name": "owner", "namespace": namespace}, "spec": {}})
+    uid = kubectl.json("-n", namespace, "get", "mcpgroup", "owner")["metadata"]["uid"]
+    meta = {"name": "owned", "namespace": namespace, "ownerReferences": [{**group, "name": "owner", "uid": uid}]}
+    kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
+    kubectl("-n", namespace, "delete", "mcpgroup", "owner")
+    eventually(lambda: "owned" not in kubectl("-n", namespace, "get", "configmaps", "-o", "name"))
+
+
 def test_requests_are_audited(control_plane: ControlPlane, namespace: str) -> None:
     assert control_plane.audit_log is not None
     entries = [json.loads(line) for line in control_plane.audit_log.read_text().splitlines()]

@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,8 +39,8 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    yield Terminal(tmp_path / "state")
+def terminal(tmp_path: Path) -> Terminal:
+    return Terminal(tmp_path / "state")
 
 
 def test_a_session_is_found_used_and_ended_from_another_terminal(terminal: Terminal, tmp_path: Path) -> None:

@@ -237,6 +237,28 @@ async def gateway(folder: Path, content: dict[str, Any]) -> AsyncIterator[Runnin
             await task
 
 
+@contextlib.contextmanager
+def gateway_thread(folder: Path, content: dict[str, Any]) -> Iterator[Running]:
+    """A standalone gateway in a thread and loop of its own, for several tests."""
+    entered: list[Running] = []
+    ready, leave = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        async with gateway(folder, content) as running:
+            entered.append(running)
+            ready.set()
+            await asyncio.to_thread(leave.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(hold(),), daemon=True)
+    thread.start()
+    assert ready.wait(PATIENCE_S), "the gateway did not start"
+    try:
+        yield entered[0]
+    finally:
+        leave.set()
+        thread.join(PATIENCE_S)
+
+
 async def _answers(running: Running, task: asyncio.Task[None]) -> bool:
     if task.done():
         task.result()

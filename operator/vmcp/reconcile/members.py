@@ -118,9 +118,13 @@ def authority_references(entries: Sequence[JsonObject]) -> set[tuple[str, str]]:
     """ConfigMap name and key of every CA bundle that the entries refer to."""
     found = set()
     for obj in entries:
-        reference = ((obj.get("spec") or {}).get("caBundleRef") or {}).get("configMapRef") or {}
-        if reference.get("name") and reference.get("key"):
-            found.add((reference["name"], reference["key"]))
+        try:
+            bundle = MCPServerEntry.model_validate(obj).spec.ca_bundle_ref
+        except ValidationError:
+            continue
+        reference = bundle.config_map_ref if bundle else None
+        if reference and reference.name and reference.key:
+            found.add((reference.name, reference.key))
     return found
 
 
@@ -159,9 +163,11 @@ def _server(spec: VirtualMCPServerSpec, obj: JsonObject) -> Member:
     transport = BackendTransport(server.spec.proxy_mode if stdio else server.spec.transport)
     reference = server.spec.external_auth_config_ref
     problem = outgoing_auth_problem(spec, name, reference.name if reference else None) or ""
-    url = _with_path(server.status.url, transport)
-    if unusable := url_problem(url):
+    # The fragment that an MCPServer's URL may carry names the server and is not sent.
+    shown = server.status.url.partition("#")[0]
+    if unusable := url_problem(shown):
         return Member("MCPServer", name, broken=f"status.url {unusable}")
+    url = _with_path(shown, transport)
     made = GatewayBackend(
         name=name,
         url=url,
@@ -213,7 +219,7 @@ def _in_cluster(url: str) -> bool:
 
 
 def _with_path(url: str, transport: BackendTransport) -> str:
-    """The URL of an MCPServer's endpoint: without fragment, with the usual path where it has none."""
+    """The URL of an MCPServer's endpoint: with the usual path where it has none."""
     parts = urlsplit(url)
     path = parts.path if parts.path not in ("", "/") else "/sse" if transport is BackendTransport.SSE else "/mcp"
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))

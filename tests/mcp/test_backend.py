@@ -1,0 +1,429 @@
+"""Against real servers of the official SDK, and scripts of bytes where those cannot be made to behave badly."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+
+from tests.mcp.rawserver import DISCOVERED, INITIALIZED, LegacyServer, Seen, answer, error, modern, raw_server, result
+from tests.mcp.servers import Counting, served
+from vmcp.api.category import ErrorCategory
+from vmcp.mcp.backend import Address, Backend, BackendError, Era, ListChanged, Message
+from vmcp.mcp.http import HttpTransport
+from vmcp.mcp.jsonrpc import JsonRpcError
+
+VARIANTS = [
+    {},
+    {"json_response": True},
+    {"stateless_http": True},
+    {"stateless_http": True, "json_response": True},
+]
+
+
+def demo() -> MCPServer:
+    server = MCPServer("demo", version="1.0.0")
+
+    @server.tool()
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    @server.tool()
+    async def progress(ctx: Context) -> str:
+        for step in (1, 2, 3):
+            await ctx.report_progress(step, 3)
+        return "done"
+
+    @server.tool()
+    async def change(ctx: Context) -> str:
+        server.add_tool(lambda: "new", name="later")
+        await ctx.notify_tools_changed()
+        await ctx.session.send_tool_list_changed()
+        return "changed"
+
+    @server.resource("demo://ü")
+    def greeting() -> str:
+        return "grüezi"
+
+    return server
+
+
+class LegacyOnly:
+    """Puts an SDK server back to the time before Modern, as `mcp` 1.x answers: requests of another era get 400."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = dict(scope.get("headers", ()))
+        if headers.get(b"mcp-protocol-version") == b"2026-07-28":
+            body = b'{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: Missing session ID"}}'
+            await send({"type": "http.response.start", "status": 400, "headers": [(b"content-type", b"application/json")]})
+            await send({"type": "http.response.body", "body": body})
+        else:
+            await self.app(scope, receive, send)
+
+
+@pytest.fixture
+def backend_at(transport: HttpTransport):
+    def make(url: str, **more: Any) -> Backend:
+        return Backend(transport, Address(url, **more), client_name="test", client_version="1")
+
+    return make
+
+
+async def call(backend: Backend, name: str, **arguments: Any) -> tuple[list[Message], dict[str, Any]]:
+    params = {"name": name, "arguments": arguments, "_meta": {"progressToken": "p"}}
+    exchange = await backend.request("tools/call", json.dumps(params).encode(), name=name, timeout=10)
+    before = [message async for message in exchange]
+    reply = await exchange.response()
+    assert reply.result is not None, reply.error
+    return before, json.loads(reply.result)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("era", [Era.MODERN, Era.LEGACY])
+async def test_both_eras_of_the_official_sdk(backend_at, variant: dict[str, bool], era: Era) -> None:
+    app = Counting(demo().streamable_http_app(**variant))
+    with served(app if era is Era.MODERN else LegacyOnly(app)) as origin:
+        backend = backend_at(origin + "/mcp")
+        await backend.open(timeout=10)
+        assert backend.era is era
+        assert backend.revision == ("2026-07-28" if era is Era.MODERN else "2025-11-25")
+        assert backend.server_info["name"] == "demo"
+        assert "tools" in backend.capabilities
+        app.requests.clear()
+        for _ in range(5):
+            await backend.ping(timeout=10)
+        assert len(app.requests) == 5
+        before, added = await call(backend, "add", a=1, b=2)
+        assert added["content"] == [{"type": "text", "text": "3"}]
+        assert before == []
+        listed = await (await backend.request("tools/list", timeout=10)).response()
+        assert [tool["name"] for tool in json.loads(listed.result)["tools"]] == ["add", "progress", "change"]
+        read = await backend.request("resources/read", '{"uri":"demo://ü"}'.encode(), name="demo://ü", timeout=10)
+        assert json.loads((await read.response()).result)["contents"][0]["text"] == "grüezi"
+        unknown = await (await backend.request("no/such", timeout=10)).response()
+        assert unknown.error.code == -32601
+        await backend.close()
+
+
+@pytest.mark.parametrize("wire", ["legacy", "modern", "sse"])
+async def test_messages_before_the_response_come_in_order(backend_at, wire: str) -> None:
+    server = demo()
+    app = server.sse_app() if wire == "sse" else server.streamable_http_app()
+    with served(LegacyOnly(app) if wire == "legacy" else app) as origin:
+        backend = backend_at(origin + "/sse", wire="sse") if wire == "sse" else backend_at(origin + "/mcp")
+        before, done = await call(backend, "progress")
+        assert [json.loads(message.params)["progress"] for message in before] == [1, 2, 3]
+        assert done["content"][0]["text"] == "done"
+        await backend.close()
+
+
+@pytest.mark.parametrize("wire", ["legacy", "modern", "sse"])
+async def test_a_changed_list_is_heard(backend_at, wire: str) -> None:
+    server = demo()
+    app = server.sse_app() if wire == "sse" else server.streamable_http_app()
+    with served(LegacyOnly(app) if wire == "legacy" else app) as origin:
+        backend = backend_at(origin + "/sse", wire="sse") if wire == "sse" else backend_at(origin + "/mcp")
+        heard: asyncio.Queue[ListChanged] = asyncio.Queue()
+
+        async def listen() -> None:
+            async for change in backend.listen():
+                heard.put_nowait(change)
+
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            listening = tasks.create_task(listen())
+            while heard.empty():
+                await call(backend, "change")
+                await asyncio.sleep(0.2)
+            assert heard.get_nowait() is ListChanged.TOOLS
+            listening.cancel()
+        await backend.close()
+
+
+async def test_pings_to_json_servers_share_one_connection(backend_at) -> None:
+    app = Counting(demo().streamable_http_app(json_response=True))
+    with served(app) as origin:
+        backend = backend_at(origin + "/mcp")
+        for _ in range(20):
+            await backend.ping(timeout=10)
+        assert len(app.clients) == 1
+
+
+async def test_a_server_that_closes_idle_connections_is_no_failure(backend_at) -> None:
+    with served(demo().streamable_http_app(), keep_alive_s=0) as origin:
+        backend = backend_at(origin + "/mcp")
+        for _ in range(10):
+            await backend.ping(timeout=10)
+
+
+@pytest.fixture(params=["python", "typescript"])
+async def legacy(request: pytest.FixtureRequest) -> AsyncIterator[LegacyServer]:
+    return LegacyServer(typescript=request.param == "typescript")
+
+
+async def test_no_second_initialize_while_the_session_stands(backend_at, legacy: LegacyServer) -> None:
+    async with raw_server(legacy) as server:
+        backend = backend_at(server.url)
+        for _ in range(5):
+            await backend.ping(timeout=5)
+        assert server.methods == ["server/discover", "initialize", "notifications/initialized", *["ping"] * 5]
+        assert server.connections == 1
+        await backend.close()
+        assert server.methods[-1] == "DELETE"
+        assert legacy.sessions == set()
+
+
+async def test_a_session_that_the_server_forgot_is_opened_anew(backend_at, legacy: LegacyServer) -> None:
+    async with raw_server(legacy) as server:
+        backend = backend_at(server.url)
+        await backend.ping(timeout=5)
+        legacy.sessions.clear()
+        await backend.ping(timeout=5)
+        legacy.sessions.clear()
+        reply = await (await backend.request("tools/list", timeout=5)).response()
+        assert reply.result is not None
+        assert server.methods.count("initialize") == 3
+
+
+async def test_many_requests_open_one_session(backend_at, legacy: LegacyServer) -> None:
+    async with raw_server(legacy) as server:
+        backend = backend_at(server.url)
+        await asyncio.gather(*(backend.ping(timeout=5) for _ in range(20)))
+        assert server.methods.count("initialize") == 1
+
+
+async def test_a_call_whose_session_is_gone_is_sent_again_and_one_that_broke_is_not(backend_at) -> None:
+    legacy = LegacyServer()
+    calls = 0
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        if seen.message.get("method") == "tools/call" and seen.headers["mcp-session-id"] in legacy.sessions:
+            calls += 1
+            writer.transport.abort()
+        else:
+            await legacy(seen, writer)
+
+    async with raw_server(script) as server:
+        backend = backend_at(server.url)
+        await backend.ping(timeout=5)
+        legacy.sessions.clear()
+        with pytest.raises(BackendError) as caught:
+            await backend.request("tools/call", b'{"name":"x"}', timeout=5)
+        assert (caught.value.category, caught.value.sent) == (ErrorCategory.CONNECT, True)
+        assert calls == 1
+
+
+@pytest.mark.parametrize("stateless", [False, True])
+async def test_an_upgraded_server_is_spoken_to_in_its_new_era(backend_at, stateless: bool) -> None:
+    async with raw_server(LegacyServer(stateless=stateless)) as server:
+        backend = backend_at(server.url)
+        await backend.ping(timeout=5)
+        assert backend.era is Era.LEGACY
+        server.script = modern
+        await backend.ping(timeout=5)
+        assert backend.era is Era.MODERN
+        server.script = LegacyServer(stateless=stateless)
+        await backend.ping(timeout=5)
+        assert backend.era is Era.LEGACY
+
+
+async def test_an_sdk_server_upgraded_on_its_port(backend_at) -> None:
+    with served(LegacyOnly(demo().streamable_http_app())) as origin:
+        port = int(origin.rpartition(":")[2])
+        backend = backend_at(origin + "/mcp")
+        await backend.ping(timeout=10)
+        assert backend.era is Era.LEGACY
+    with pytest.raises(BackendError) as caught:
+        await backend.ping(timeout=10)
+    assert caught.value.category is ErrorCategory.CONNECT
+    with served(demo().streamable_http_app(), port=port):
+        await backend.ping(timeout=10)
+        assert backend.era is Era.MODERN
+
+
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
+async def test_older_revisions_are_spoken_with_the_headers_that_they_know(backend_at, revision: str) -> None:
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.message.get("method") == "initialize":
+            assert "mcp-protocol-version" not in seen.headers
+            writer.write(answer("200 OK", result(seen, {**INITIALIZED, "protocolVersion": revision})))
+        elif seen.message.get("method") == "server/discover":
+            writer.write(answer("200 OK", error(seen, -32601)))
+        elif "id" not in seen.message:
+            writer.write(answer("202 Accepted"))
+        else:
+            writer.write(answer("200 OK", result(seen, {})))
+
+    async with raw_server(script) as server:
+        backend = backend_at(server.url)
+        await backend.ping(timeout=5)
+        assert backend.revision == revision
+        said = server.requests[-1].headers.get("mcp-protocol-version", "")
+        assert said == (revision if revision >= "2025-06-18" else "")
+
+
+async def test_a_revision_that_nobody_knows_is_protocol(backend_at) -> None:
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.message.get("method") == "initialize":
+            writer.write(answer("200 OK", result(seen, {**INITIALIZED, "protocolVersion": "2031-01-01"})))
+        else:
+            writer.write(answer("400 Bad Request", error(seen, -32601)))
+
+    async with raw_server(script) as server:
+        with pytest.raises(BackendError, match="revision") as caught:
+            await backend_at(server.url).ping(timeout=5)
+        assert caught.value.category is ErrorCategory.PROTOCOL
+
+
+async def test_an_error_to_initialize_is_asked_about_once_more(backend_at) -> None:
+    legacy = LegacyServer()
+    refusals = 1
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        nonlocal refusals
+        if seen.message.get("method") == "initialize" and refusals:
+            refusals -= 1
+            writer.write(answer("200 OK", error(seen, -32603), "mcp-session-id: throw-away"))
+        else:
+            await legacy(seen, writer)
+
+    async with raw_server(script) as server:
+        await backend_at(server.url).ping(timeout=5)
+        assert server.methods.count("initialize") == 2
+        refusals = 2
+        with pytest.raises(BackendError, match="-32603") as caught:
+            await backend_at(server.url).ping(timeout=5)
+        assert caught.value.category is ErrorCategory.PROTOCOL
+
+
+async def test_requests_of_the_server_are_surfaced_and_ping_is_answered_by_us(backend_at) -> None:
+    answers: list[dict[str, Any]] = []
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.message.get("method") == "server/discover":
+            writer.write(answer("200 OK", error(seen, -32601)))
+        elif seen.message.get("method") == "initialize":
+            writer.write(answer("200 OK", result(seen, INITIALIZED)))
+        elif seen.message.get("method") == "tools/call":
+            stream = [
+                b'{"jsonrpc":"2.0","id":1,"method":"ping"}',
+                b'{"jsonrpc":"2.0","id":"1","method":"sampling/createMessage","params":{"x":1}}',
+                b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}',
+                result(seen, {"content": []}),
+            ]
+            body = b"".join(b"event: message\r\ndata: " + message + b"\r\n\r\n" for message in stream)
+            writer.write(answer("200 OK", body, kind="text/event-stream"))
+        else:
+            if "result" in seen.message or "error" in seen.message:
+                answers.append(seen.message)
+            writer.write(answer("202 Accepted"))
+
+    async with raw_server(script) as server:
+        exchange = await backend_at(server.url).request("tools/call", b'{"name":"x"}', timeout=5)
+        seen = []
+        async for message in exchange:
+            seen.append(message.method)
+            if message.is_request:
+                await exchange.answer(message.id, error=JsonRpcError(-32601, "no"))
+        assert (await exchange.response()).result == b'{"content": []}'
+        assert seen == ["sampling/createMessage", "notifications/message"]
+        assert answers == [
+            {"jsonrpc": "2.0", "id": 1, "result": {}},
+            {"jsonrpc": "2.0", "id": "1", "error": {"code": -32601, "message": "no"}},
+        ]
+
+
+async def test_result_bytes_pass_through_unchanged(backend_at) -> None:
+    odd = b'{ "content":[],  "x":1.0e2,"u":"\\u00e9", "big":123456789012345678901234567890 }'
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.message["method"] == "server/discover":
+            writer.write(answer("200 OK", result(seen, DISCOVERED)))
+        else:
+            ident = json.dumps(seen.message["id"]).encode()
+            writer.write(answer("200 OK", b'{"result":' + odd + b',"jsonrpc":"2.0","id":' + ident + b"}"))
+
+    async with raw_server(script) as server:
+        params = b'{"arguments": {"_meta": [1.0e2]}, "_meta" : {"progressToken":7,"traceparent":"t"}, "name":"t"}'
+        exchange = await backend_at(server.url).request("tools/call", params, name="naïve", timeout=5)
+        assert (await exchange.response()).result == odd
+        seen = server.requests[-1]
+        assert b'"arguments":{"_meta": [1.0e2]}' in seen.body
+        assert seen.message["params"]["_meta"] == {
+            "progressToken": 7,
+            "traceparent": "t",
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        }
+        assert seen.headers["mcp-method"] == "tools/call"
+        assert seen.headers["mcp-name"] == "=?base64?bmHDr3Zl?="
+
+
+async def test_configured_headers_are_sent_but_those_of_the_protocol_are_ours(backend_at) -> None:
+    async with raw_server(modern) as server:
+        headers = (("X-Team", "a"), ("Content-Length", "0"), ("Mcp-Session-Id", "x"), ("Transfer-Encoding", "chunked"))
+        await backend_at(server.url, headers=headers).ping(timeout=5)
+        seen = server.requests[0].headers
+        assert seen["x-team"] == "a"
+        assert not {"mcp-session-id", "transfer-encoding"} & set(seen)
+
+
+async def test_a_server_without_a_change_stream_says_so(backend_at, legacy: LegacyServer) -> None:
+    async with raw_server(modern) as server:
+        with pytest.raises(BackendError) as caught:
+            await anext(backend_at(server.url).listen())
+        assert caught.value.category is ErrorCategory.HTTP_4XX
+
+
+async def test_cancelling_a_legacy_call_tells_the_server(backend_at) -> None:
+    legacy = LegacyServer()
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.message.get("method") == "tools/call":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n: hold\n\n")
+        else:
+            await legacy(seen, writer)
+
+    async with raw_server(script) as server:
+        backend = backend_at(server.url)
+        exchange = await backend.request("tools/call", b'{"name":"x"}', timeout=5)
+        await exchange.cancel(reason="user")
+        said = server.requests[-1].message
+        assert said["method"] == "notifications/cancelled"
+        assert said["params"] == {"requestId": json.loads(exchange.request_id), "reason": "user"}
+        with pytest.raises(BackendError):
+            await exchange.response()
+
+
+async def test_sse_wire_refuses_a_message_url_elsewhere(backend_at) -> None:
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nevent: endpoint\ndata: http://10.0.0.1/x\n\n")
+
+    async with raw_server(script) as server:
+        with pytest.raises(BackendError) as caught:
+            await backend_at(server.url, wire="sse").ping(timeout=5)
+        assert caught.value.category is ErrorCategory.FORBIDDEN
+
+
+async def test_sse_wire_keeps_one_stream_and_opens_another_when_it_ends(backend_at) -> None:
+    app = Counting(demo().sse_app())
+    with served(app) as origin:
+        port = int(origin.rpartition(":")[2])
+        backend = backend_at(origin + "/sse", wire="sse")
+        for _ in range(5):
+            await backend.ping(timeout=10)
+        assert [method for method, _ in app.requests].count("GET") == 1
+    with pytest.raises(BackendError) as caught:
+        await backend.ping(timeout=10)
+    assert caught.value.category is ErrorCategory.CONNECT
+    with served(demo().sse_app(), port=port):
+        await backend.ping(timeout=10)
+        assert (await call(backend, "add", a=1, b=2))[1]["content"][0]["text"] == "3"
+        await backend.close()
