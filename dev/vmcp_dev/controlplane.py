@@ -77,7 +77,14 @@ class ControlPlane:
         audit_log: the API server's audit log, one JSON object a line; None when not asked for.
     """
 
-    def __init__(self, folder: Path | None = None, *, binaries: Binaries | None = None, audit: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        binaries: Binaries | None = None,
+        crds: Path | None = None,
+        audit: bool = False,
+    ) -> None:
         """Nothing is started yet.
 
         Args:

@@ -27,6 +27,11 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 
 @pytest.fixture(scope="session")
+def crds(control_plane: ControlPlane) -> None:
+    """The project's CRDs are served: `control_plane` brings them; asking for this says that a test needs them."""
+
+
+@pytest.fixture(scope="session")
 def kubectl(control_plane: ControlPlane) -> Kubectl:
     """kubectl as the administrator."""
     return control_plane.kubectl

@@ -168,8 +168,7 @@ def test_a_process_that_keeps_dying_is_in_crash_loop_back_off(
         found: dict[str, Any] = container_status(kubectl, namespace)["state"].get("waiting", {})
         return found
 
-    eventually(lambda: waiting().get("reason") == "CrashLoopBackOff")
-    assert "exit code 2" in waiting()["message"] or waiting()["message"] == ""
+    eventually(lambda: waiting().get("reason") == "CrashLoopBackOff" and "exit code 2" in waiting().get("message", ""))
     assert runner.runner.address(namespace, "tiny") is None
 
 

@@ -25,7 +25,12 @@ def served(app: Any, *, port: int = 0, keep_alive_s: int = 60) -> Iterator[str]:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", port))
     config = uvicorn.Config(
-        app, log_level="critical", timeout_keep_alive=keep_alive_s, timeout_graceful_shutdown=1, lifespan="on", ws="none"
+        app,
+        log_level="critical",
+        timeout_keep_alive=keep_alive_s,
+        timeout_graceful_shutdown=1,
+        lifespan="on",
+        ws="none",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([sock],), daemon=True)

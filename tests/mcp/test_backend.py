@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-
 from tests.mcp.rawserver import DISCOVERED, INITIALIZED, LegacyServer, Seen, answer, error, modern, raw_server, result
 from tests.mcp.servers import Counting, served
+
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp.backend import Address, Backend, BackendError, Era, ListChanged, Message
 from vmcp.mcp.http import HttpTransport
@@ -60,8 +60,11 @@ class LegacyOnly:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         headers = dict(scope.get("headers", ()))
         if headers.get(b"mcp-protocol-version") == b"2026-07-28":
-            body = b'{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: Missing session ID"}}'
-            await send({"type": "http.response.start", "status": 400, "headers": [(b"content-type", b"application/json")]})
+            refusal = b'"error":{"code":-32600,"message":"Bad Request: Missing session ID"}'
+            body = b'{"jsonrpc":"2.0","id":"server-error",' + refusal + b"}"
+            await send(
+                {"type": "http.response.start", "status": 400, "headers": [(b"content-type", b"application/json")]}
+            )
             await send({"type": "http.response.body", "body": body})
         else:
             await self.app(scope, receive, send)
@@ -404,7 +407,9 @@ async def test_cancelling_a_legacy_call_tells_the_server(backend_at) -> None:
 
 async def test_sse_wire_refuses_a_message_url_elsewhere(backend_at) -> None:
     async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nevent: endpoint\ndata: http://10.0.0.1/x\n\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nevent: endpoint\ndata: http://10.0.0.1/x\n\n"
+        )
 
     async with raw_server(script) as server:
         with pytest.raises(BackendError) as caught:

@@ -1,13 +1,14 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.mcp.rawserver import Seen, answer, raw_server
+
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp.connection import Connection, HttpResponse
 from vmcp.mcp.guard import AddressGuard
@@ -353,7 +354,7 @@ def test_borders_of_segments_change_nothing(body: list[bytes], chunked: bool, bo
         whole = b"".join(body)
         data = b"HTTP/1.1 200 OK\r\nx-a: 1\r\nX-A: 2\r\nContent-Length: %d\r\n\r\n%b" % (len(whole), whole)
     places = [0, *sorted(border % (len(data) + 1) for border in borders), len(data)]
-    pieces = [data[begin:end] for begin, end in zip(places, places[1:], strict=False) if end > begin]
+    pieces = [data[begin:end] for begin, end in pairwise(places) if end > begin]
     status, headers, read, usable = played(pieces)
     assert (status, headers["x-a"], read, usable) == (200, "1, 2", b"".join(body), True)
 

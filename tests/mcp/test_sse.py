@@ -1,3 +1,6 @@
+from collections import deque
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,12 +15,24 @@ def parsed(*pieces: bytes, limit: int = 10_000) -> list[Event]:
 
 def cut(data: bytes, borders: list[int]) -> list[bytes]:
     places = [0, *sorted(border % (len(data) + 1) for border in borders), len(data)]
-    return [data[begin:end] for begin, end in zip(places, places[1:], strict=False)]
+    return [data[begin:end] for begin, end in pairwise(places)]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_all_line_ends_comments_and_keep_alives(end: bytes) -> None:
-    lines = [b": ping", b"", b"event: message", b"data: {}", b"", b"id: 7", b"retry: 100", b"data:", b"", b"data:a", b"data: b"]
+    lines = [
+        b": ping",
+        b"",
+        b"event: message",
+        b"data: {}",
+        b"",
+        b"id: 7",
+        b"retry: 100",
+        b"data:",
+        b"",
+        b"data:a",
+        b"data: b",
+    ]
     stream = end.join([*lines, b"", b""])
     # a lone CR at the very end may still become CRLF; it ends its line all the same
     assert parsed(stream) == [Event(b"{}"), Event(b"a\nb", id="7")]
@@ -39,8 +54,7 @@ def test_a_byte_order_mark_is_skipped_wherever_it_is_cut() -> None:
 def test_an_event_without_an_end_is_an_error(piece: bytes) -> None:
     parser = EventParser(limit=50)
     with pytest.raises(EventTooLong):
-        for _ in range(100):
-            parser.feed(piece)
+        deque(map(parser.feed, [piece] * 100), maxlen=0)
 
 
 _lines = st.lists(st.text("ab: é\t", max_size=8).map(lambda text: text.encode()), min_size=1, max_size=4)

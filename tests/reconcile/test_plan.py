@@ -10,10 +10,12 @@ from tests.reconcile.objects import IMAGE, entry, gate, group, inline, judged, s
 
 from vmcp.api.conditions import ConditionType, Reason
 from vmcp.api.status import Phase
+from vmcp.api.virtualmcpserver import VirtualMCPServerConfig, VirtualMCPServerSpec
 from vmcp.kube.client import JsonObject
 from vmcp.reconcile.plan import Plan, Surroundings, plan
 from vmcp.status.findings import Finding
 
+FORBID = {"type": "inline", "inline": {"policies": ["forbid(principal, action, resource);"]}}
 PERMIT = {"type": "inline", "inline": {"policies": ["permit(principal, action, resource);"]}}
 
 
@@ -72,7 +74,7 @@ CLOSED: dict[str, tuple[dict[str, Any], str]] = {
         "spec.incomingAuth.authzConfigRef",
     ),
     "authz with policies": (
-        {"incomingAuth": {"type": "anonymous", "authzConfig": samples.INLINE_AUTHZ}},
+        {"incomingAuth": {"type": "anonymous", "authzConfig": FORBID}},
         "spec.incomingAuth.authzConfig",
     ),
     "authz with entities too deep to read": (
@@ -90,7 +92,10 @@ CLOSED: dict[str, tuple[dict[str, Any], str]] = {
         {"config": {"rateLimiting": {"shared": samples.BUCKET}}, "sessionStorage": samples.REDIS},
         "spec.config.rateLimiting",
     ),
-    "all tools hidden": ({"config": {"aggregation": {"excludeAllTools": True}}}, "spec.config.aggregation.excludeAllTools"),
+    "all tools hidden": (
+        {"config": {"aggregation": {"excludeAllTools": True}}},
+        "spec.config.aggregation.excludeAllTools",
+    ),
     "a tool hidden": (
         {"config": {"aggregation": {"tools": [{"workload": "a", "filter": ["x"]}]}}},
         "spec.config.aggregation.tools[0].filter",
@@ -220,13 +225,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=12,
 )
-FIELDS = st.sampled_from(
-    ["groupRef", "incomingAuth", "config", "outgoingAuth", "sessionStorage", "replicas", "serviceAccount", "authServerConfig",
-     "imagePullSecrets", "podTemplateSpec", "telemetryConfigRef", "passthroughHeaders"]
-)  # fmt: skip
-CONFIG_FIELDS = st.sampled_from(
-    ["backends", "operational", "aggregation", "incomingAuth", "outgoingAuth", "rateLimiting", "optimizer", "metadata", "name"]
-)  # fmt: skip
+FIELDS = st.sampled_from(sorted(VirtualMCPServerSpec.model_json_schema()["properties"]))
+CONFIG_FIELDS = st.sampled_from(sorted(VirtualMCPServerConfig.model_json_schema()["properties"]))
 
 
 def checked(judgement: Plan) -> None:

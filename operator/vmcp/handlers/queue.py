@@ -77,7 +77,7 @@ class KeyedQueue(Generic[K]):
         except Exception as error:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             delay_s = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
-            log.warning("reconcile failed, again in %.1f s: %s: %s", delay_s, key, error or type(error).__name__)
+            log.warning("reconcile failed, again in %.1f s: %s: %s", delay_s, key, str(error) or type(error).__name__)
         else:
             self._failures.pop(key, None)
         if delay_s is not None:

@@ -77,7 +77,7 @@ async def _serve(inbox: Inbox, watching: Watching, stop: threading.Event) -> Non
                 stop_flag=stop,
             )
         except Exception as error:
-            log.warning("watching ended, again in %.0f s: %s", RESTART_S, error or type(error).__name__)
+            log.warning("watching ended, again in %.0f s: %s", RESTART_S, str(error) or type(error).__name__)
             await asyncio.sleep(RESTART_S)
 
 

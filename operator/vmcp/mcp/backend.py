@@ -29,8 +29,10 @@ __all__ = [
 ]
 
 _CLOSE_SECONDS: Final = 1.0
-_ASK_ANEW_AFTER: Final = frozenset({ErrorCategory.CONNECT, ErrorCategory.HTTP_4XX, ErrorCategory.PROTOCOL})
-"""Failed pings after which another server, of another era, may be there, and no session is lost by asking."""
+_DOUBTFUL: Final = frozenset(
+    {ErrorCategory.TIMEOUT, ErrorCategory.HTTP_4XX, ErrorCategory.HTTP_5XX, ErrorCategory.PROTOCOL}
+)
+"""Failures of a server that was reached."""
 
 
 class Backend:
@@ -77,6 +79,7 @@ class Backend:
             BackendError: no answer within `timeout` seconds in all, or one that is no sign of life.
         """
         deadline = _now() + timeout
+        before = self._dialect
         dialect = await self._opened(deadline)
         try:
             try:
@@ -86,7 +89,10 @@ class Backend:
                 dialect = await self._opened(deadline)
                 await dialect.ping(deadline)
         except BackendError as error:
-            if error.category in _ASK_ANEW_AFTER and not dialect.keeps_session:
+            # A session that is stuck, or that a new server behind the old address does not know, would look like a
+            # dead backend for ever: the next ping asks anew. A server that was not reached may still have it.
+            stale = dialect is before and error.category in _DOUBTFUL
+            if stale or (error.category is ErrorCategory.CONNECT and not dialect.keeps_session):
                 self._forget(dialect)
             raise
 

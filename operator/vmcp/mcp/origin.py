@@ -37,19 +37,27 @@ def parse_url(url: str) -> tuple[Origin, str]:
     Raises:
         ValueError: not an http or https URL with a host.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        # their text quotes the URL, which may hold a password
+        raise ValueError("not a URL that can be read") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not an http:// or https:// URL with a host")
     tls = parts.scheme == "https"
     host = parts.hostname
     if not host.isascii():
-        host = host.encode("idna").decode("ascii")
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise ValueError("the host is no name that DNS knows") from None
     if any(character.isspace() for character in host):
         raise ValueError("a host name has no white space")
     target = quote(parts.path or "/", safe=_KEEP)
     if parts.query:
         target += "?" + quote(parts.query, safe=_KEEP)
-    return Origin(tls, host, parts.port or (443 if tls else 80)), target
+    return Origin(tls, host, port or (443 if tls else 80)), target
 
 
 def shown(url: str) -> str:

@@ -1,0 +1,59 @@
+"""Two minimal clients on raw HTTP, for what the SDK's client would not send or hides."""
+
+import json
+from typing import Any
+
+import httpx
+
+from tests.gateway.world import Running
+
+MODERN = "2026-07-28"
+
+
+class LegacySpeaker:
+    """A Legacy client with a session."""
+
+    def __init__(self, running: Running, session: str) -> None:
+        self.running = running
+        self.session = session
+
+    @classmethod
+    async def open(cls, running: Running, version: str = "2025-11-25") -> "LegacySpeaker":
+        params = {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
+        answer = await running.post({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
+        return cls(running, answer.headers["mcp-session-id"])
+
+    async def send(self, message: Any, **headers: str) -> httpx.Response:
+        return await self.running.post(message, Mcp_Session_Id=self.session, **headers)
+
+    async def ask(self, method: str, params: Any = None, ident: Any = 1, **headers: str) -> httpx.Response:
+        message = {"jsonrpc": "2.0", "id": ident, "method": method}
+        return await self.send(message if params is None else {**message, "params": params}, **headers)
+
+
+class ModernSpeaker:
+    """A Modern client."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+
+    async def ask(
+        self, method: str, params: dict[str, Any] | None = None, *, meta: Any = None, **headers: str
+    ) -> httpx.Response:
+        envelope = {
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+        body = {"_meta": envelope if meta is None else meta, **(params or {})}
+        named = body.get("uri") if method == "resources/read" else body.get("name")
+        head = {"MCP_Protocol_Version": MODERN, "Mcp_Method": method}
+        if named is not None:
+            head["Mcp_Name"] = named
+        head |= headers
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": body}
+        return await self.running.post(message, **{name: value for name, value in head.items() if value})
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    """The messages of an event stream."""
+    return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: {")]
