@@ -10,6 +10,7 @@ from tests.handlers.waiting import until
 from tests.reconcile.objects import NAMESPACE, JsonObject, gate, group, server
 
 from vmcp.api.kinds import MCP_GROUP, MCP_SERVER, VIRTUAL_MCP_SERVER, Kind
+from vmcp.handlers import owned
 from vmcp.handlers import resync as module
 from vmcp.handlers.resync import Resync
 from vmcp.kube.client import Kube, KubeError, NotFound
@@ -151,7 +152,7 @@ async def test_nothing_is_reconciled_when_a_list_shows_what_is_known() -> None:
     world.kube.asked.clear()
     async with world.running():
         world.resync.listed()
-        await until(lambda: len(world.kube.asked) >= len(module.OURS) + len(module.OWNED))
+        await until(lambda: len(world.kube.asked) >= len(module.OURS) + len(owned.KINDS))
         await asyncio.sleep(0.01)
     assert world.keys == []
 

@@ -1,6 +1,7 @@
 """An event loop whose time runs ahead to the next timer, and the clock that tells its time."""
 
 import asyncio
+import heapq
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -23,6 +24,10 @@ class FastForwardLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         if not self._ready:
+            # The loop skips cancelled timers too, but after this; it would then really wait for the next one.
+            while self._scheduled and self._scheduled[0].cancelled():
+                heapq.heappop(self._scheduled)._scheduled = False
+                self._timer_cancelled_count -= 1
             if not self._scheduled:
                 raise RuntimeError("everything waits and nothing will happen")
             self.now = max(self.now, self._scheduled[0].when())

@@ -165,9 +165,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule()
     def check_begins(self) -> None:
         begun = circuits.begin(self.state, self.now, 10.0)
-        assert (begun is None) == (
-            self.state.circuit is Circuit.OPEN or self.state.trial_until > 0
-        )
+        assert (begun is None) == (self.state.circuit is Circuit.OPEN or self.state.trial_until > 0)
         self.move(begun or self.state)
 
     @rule()

@@ -1,66 +1,30 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.health.checked import (
+    BUSY,
+    DENIED,
+    GIVEN_UP,
+    LIMITED,
+    OK,
+    REFUSED,
+    SLOW,
+    THRESHOLDS_ONLY,
+    WALL,
+    WITH_BREAKER,
+    Backend,
+)
 
 from vmcp.api.category import ErrorCategory
 from vmcp.health import tracker
 from vmcp.health.breaker import EarlyEnd
 from vmcp.health.outcome import Outcome
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
-from vmcp.health.snapshot import Circuit, Health, Snapshot
+from vmcp.health.snapshot import Circuit, Health
 from vmcp.health.target import Target
 from vmcp.health.tracker import Record
-
-WALL = 1_800_000_000.0
-OK = Outcome(latency_s=0.01, mcp_revision="2025-11-25")
-SLOW = Outcome(latency_s=6.0)
-REFUSED = Outcome(ErrorCategory.CONNECT, detail="connection refused")
-LIMITED = Outcome(ErrorCategory.RATE_LIMITED, latency_s=0.01, retry_after_s=120.0)
-BUSY = Outcome(ErrorCategory.OVERLOADED, retry_after_s=20.0)
-DENIED = Outcome(ErrorCategory.AUTH_REQUIRED, latency_s=0.01)
-GIVEN_UP = Outcome(ErrorCategory.CANCELLED)
-
-THRESHOLDS_ONLY = HealthPolicy()
-WITH_BREAKER = HealthPolicy(breaker=BreakerPolicy(enabled=True))
-
-
-class Backend:
-    """One target's record, driven as the monitor drives it."""
-
-    def __init__(self, policy: HealthPolicy = WITH_BREAKER, *, auth: bool = False) -> None:
-        self.target = Target("search", "http://search/mcp", policy, auth_configured=auth, fingerprint="f")
-        self.record = Record()
-        self.now = 0.0
-        self.due = 0.0
-
-    @property
-    def snapshot(self) -> Snapshot:
-        return tracker.snapshot_of(self.record, self.target)
-
-    def checked(self, *outcomes: Outcome, took: float = 0.0) -> Snapshot:
-        """Check when due, once for each outcome."""
-        for outcome in outcomes:
-            self.now = max(self.now, self.due)
-            policy = self.target.policy
-            self.record, _ = tracker.begin(self.record, policy, self.now, WALL + self.now, 0.5, 10.5)
-            assert tracker.may_check(self.record)
-            self.now += took
-            self.record, _ = tracker.observe(
-                self.record, outcome, self.target, self.now, WALL + self.now, 0.5
-            )
-            self.due = tracker.next_due(self.record, policy, self.now - took, self.now, 0.5)
-        return self.snapshot
-
-    @property
-    def wait(self) -> float:
-        return self.due - self.now
-
-    def opened(self) -> "Backend":
-        self.checked(*[REFUSED] * 5)
-        assert self.record.breaker.circuit is Circuit.OPEN
-        return self
 
 
 def test_never_checked_is_unknown() -> None:
@@ -108,9 +72,7 @@ def test_an_open_circuit_is_unhealthy_at_once() -> None:
 def test_the_whole_circle() -> None:
     backend = Backend().opened()
     assert backend.due == backend.record.breaker.open_until
-    record, transition = tracker.begin(
-        backend.record, WITH_BREAKER, backend.due, WALL + backend.due, 0.5, 10.5
-    )
+    record, transition = tracker.begin(backend.record, WITH_BREAKER, backend.due, WALL + backend.due, 0.5, 10.5)
     half_open = tracker.snapshot_of(record, backend.target)
     assert (half_open.health, half_open.circuit) == (Health.DEGRADED, Circuit.HALF_OPEN)
     assert transition is not None
@@ -283,146 +245,3 @@ def test_health_changed_moves_only_with_health() -> None:
     at = backend.checked(OK).health_changed_at
     assert backend.checked(OK, REFUSED).health_changed_at == at
     assert backend.checked(REFUSED, REFUSED).health_changed_at == WALL + backend.now
-
-
-# A restart: what the status said is read back.
-
-
-def recalled(snapshot: Snapshot, *, policy: HealthPolicy = WITH_BREAKER, wall: float) -> Record:
-    return tracker.recall(snapshot, policy, 5.0, wall)
-
-
-def test_a_restart_changes_nothing() -> None:
-    backend = Backend().opened()
-    backend.checked(REFUSED)
-    before = backend.snapshot
-    record = recalled(before, wall=WALL + backend.now + 30)
-    assert tracker.snapshot_of(record, backend.target) == before
-    assert record.breaker.open_until == pytest.approx(5.0 + backend.wait - 30)
-
-
-@pytest.mark.parametrize(
-    ("clock_error_s", "left"), [(-86_400.0, 66.0), (86_400.0, 0.0), (61.0, 2.0), (0.0, 63.0)]
-)
-def test_what_is_left_of_an_open_time_is_clamped(clock_error_s: float, left: float) -> None:
-    backend = Backend().opened()
-    record = recalled(backend.snapshot, wall=WALL + backend.now + clock_error_s)
-    assert record.breaker.open_until - 5.0 == pytest.approx(left)
-
-
-def test_an_open_circuit_without_an_end_is_tried_at_once() -> None:
-    foreign = Snapshot("search", "", "f", Health.UNHEALTHY, Circuit.OPEN)
-    assert recalled(foreign, wall=WALL).breaker.open_until == 5.0
-
-
-def test_a_trial_cut_off_by_a_restart_is_begun_again() -> None:
-    foreign = Snapshot("search", "", "f", Health.HEALTHY, Circuit.HALF_OPEN, reopen_count=3)
-    record = recalled(foreign, wall=WALL)
-    assert (record.health, record.breaker.circuit) == (Health.DEGRADED, Circuit.HALF_OPEN)
-    assert tracker.begin(record, WITH_BREAKER, 5.0, WALL, 0.5, 10.5)[0].breaker.trial_until == 15.5
-
-
-def test_failures_counted_before_a_restart_still_count() -> None:
-    backend = Backend()
-    backend.record = recalled(backend.checked(*[REFUSED] * 4), wall=WALL)
-    assert backend.checked(REFUSED).circuit is Circuit.OPEN
-
-
-def test_a_breaker_switched_off_meanwhile_is_recalled_closed() -> None:
-    record = recalled(Backend().opened().snapshot, policy=THRESHOLDS_ONLY, wall=WALL)
-    assert (record.breaker.circuit, record.health) == (Circuit.CLOSED, Health.UNHEALTHY)
-
-
-# Against the rules, spelled out the long way.
-
-OUTCOMES = st.sampled_from([OK, SLOW, REFUSED, LIMITED, BUSY, DENIED, GIVEN_UP])
-POLICIES = st.builds(
-    lambda unhealthy, enabled, failures, successes: HealthPolicy(
-        unhealthy_threshold=unhealthy,
-        breaker=BreakerPolicy(enabled, failures, success_threshold=successes),
-    ),
-    st.integers(1, 5),
-    st.booleans(),
-    st.integers(1, 5),
-    st.integers(1, 3),
-)
-
-
-class Model:
-    """Design §3 as a person would keep the books: a list of what happened, and counting backwards."""
-
-    def __init__(self, policy: HealthPolicy) -> None:
-        self.policy = policy
-        self.health = Health.UNKNOWN
-        self.circuit = Circuit.CLOSED
-        self.run: list[bool] = []  # failed or not, since the circuit last moved
-        self.failures = 0
-        self.excused = False
-
-    def check(self, outcome: Outcome) -> None:
-        if self.circuit is Circuit.OPEN:
-            self.circuit, self.run, self.health = Circuit.HALF_OPEN, [], Health.DEGRADED
-        if outcome is GIVEN_UP:
-            return
-        if outcome is BUSY and not self.excused:
-            self.excused = True
-            return
-        failed = outcome in (REFUSED, BUSY)
-        self.excused = self.excused and failed
-        self.failures = self.failures + 1 if failed else 0
-        self.run.append(failed)
-        closing = False
-        breaker = self.policy.breaker
-        if self.circuit is Circuit.HALF_OPEN and failed:
-            self.circuit, self.run = Circuit.OPEN, []
-        elif self.circuit is Circuit.HALF_OPEN and len(self.run) == breaker.success_threshold:
-            self.circuit, self.run, closing = Circuit.CLOSED, [], True
-        elif self.circuit is Circuit.CLOSED and breaker.enabled:
-            last = self.run[-breaker.failure_threshold :]
-            if len(last) == breaker.failure_threshold and all(last):
-                self.circuit, self.run = Circuit.OPEN, []
-        if self.circuit is Circuit.OPEN:
-            self.health = Health.UNHEALTHY
-        elif self.circuit is Circuit.HALF_OPEN:
-            self.health = Health.DEGRADED
-        elif self.failures >= self.policy.unhealthy_threshold:
-            self.health = Health.UNHEALTHY
-        elif not failed and outcome is DENIED:
-            self.health = Health.UNAUTHENTICATED
-        elif not failed:
-            self.health = Health.DEGRADED if closing or outcome in (SLOW, LIMITED) else Health.HEALTHY
-
-
-@given(POLICIES, st.lists(OUTCOMES, max_size=40))
-@settings(max_examples=300, deadline=None)
-def test_any_sequence_of_outcomes_is_read_as_the_rules_say(
-    policy: HealthPolicy, outcomes: list[Outcome]
-) -> None:
-    backend, model = Backend(policy), Model(policy)
-    for outcome in outcomes:
-        seen = backend.checked(outcome)
-        model.check(outcome)
-        assert (seen.health, seen.circuit, seen.consecutive_failures) == (
-            model.health,
-            model.circuit,
-            model.failures,
-        )
-        assert (seen.open_until is None) == (seen.circuit is not Circuit.OPEN)
-        assert backend.due > backend.now or seen.circuit is Circuit.OPEN
-
-
-@given(POLICIES, st.lists(OUTCOMES, max_size=30), st.integers(0, 30))
-@settings(max_examples=200, deadline=None)
-def test_a_restart_between_any_two_checks_is_not_noticed(
-    policy: HealthPolicy, outcomes: list[Outcome], restart: int
-) -> None:
-    steady = [OK if outcome is BUSY else outcome for outcome in outcomes]
-    stayed, restarted = Backend(policy), Backend(policy)
-    for number, outcome in enumerate(steady):
-        if number == restart:
-            restarted.record = tracker.recall(
-                restarted.snapshot, policy, restarted.now, WALL + restarted.now
-            )
-        assert restarted.checked(outcome).circuit is stayed.checked(outcome).circuit
-        if policy.breaker.success_threshold == 1:
-            assert restarted.snapshot.health is stayed.snapshot.health

@@ -8,14 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from mcp.server import MCPServer
-
-
-def free_socket() -> socket.socket:
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", 0))
-    return sock
 
 
 @contextmanager
@@ -61,17 +53,3 @@ class Counting:
             self.requests.append((scope["method"], headers.get("mcp-method", "")))
             self.clients.add(tuple(scope["client"]))
         await self.app(scope, receive, send)
-
-
-def demo_server() -> MCPServer:
-    server = MCPServer("demo", version="1.0.0")
-
-    @server.tool()
-    def add(a: int, b: int) -> int:
-        return a + b
-
-    @server.tool()
-    async def slow(ctx: Any = None) -> str:
-        return "done"
-
-    return server

@@ -432,3 +432,32 @@ async def test_sse_wire_keeps_one_stream_and_opens_another_when_it_ends(backend_
         await backend.ping(timeout=10)
         assert (await call(backend, "add", a=1, b=2))[1]["content"][0]["text"] == "3"
         await backend.close()
+
+
+async def test_an_answer_cut_at_any_byte_is_a_failure_and_never_a_hang(backend_at) -> None:
+    cut = 0
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.message.get("method") == "server/discover":
+            writer.write(answer("200 OK", result(seen, DISCOVERED)))
+            return
+        whole = answer("200 OK", result(seen, {"content": []}))
+        writer.write(whole[:cut] if cut < len(whole) else whole)
+        await writer.drain()
+        writer.close()
+
+    async with raw_server(script) as server:
+        backend = backend_at(server.url)
+        await backend.open(timeout=5)
+        categories: set[ErrorCategory] = set()
+        whole = None
+        while whole is None:
+            try:
+                exchange = await backend.request("tools/call", b'{"name":"x"}', name="x", timeout=5)
+                whole = await exchange.response()
+            except BackendError as error:
+                categories.add(error.category)
+                cut += 1
+        assert cut > 100
+        assert categories == {ErrorCategory.CONNECT}
+        assert whole.result == b'{"content": []}'

@@ -1,6 +1,10 @@
 import asyncio
+import os
+import random
+import resource
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -16,6 +20,7 @@ from vmcp.mcp.http import HttpTransport
 from vmcp.mcp.transport import Peer, Request, TransportError
 
 LIMIT = 1_000_000
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 async def ask(transport: HttpTransport, url: str, method: str = "POST", timeout: float = 5.0) -> bytes:
@@ -39,15 +44,19 @@ def saying(*pieces: bytes, close: bool = False):
     ("pieces", "close", "body"),
     [
         ([answer("200 OK", b"whole")], False, b"whole"),
-        ([b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n", b"3;x=y\r\ncde\r\n0\r\nx: y\r\n\r\n"], False, b"abcde"),
+        ([CHUNKED + b"2\r\nab\r\n", b"3;x=y\r\ncde\r\n0\r\nx: y\r\n\r\n"], False, b"abcde"),
         ([b"HTTP/1.1 200 OK\r\n\r\nuntil", b" close"], True, b"until close"),
         ([b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok"], True, b"ok"),
-        ([b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", answer("200 OK", b"x")], False, b"x"),
+        (
+            [b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", answer("200 OK", b"x")],
+            False,
+            b"x",
+        ),
         ([b"HTTP/1.1 204 No Content\r\n\r\n"], False, b""),
         ([b"HTTP/1.1 304 Not Modified\r\ncontent-length: 99\r\n\r\n"], False, b""),
         ([b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"], False, b""),
     ],
-)  # fmt: skip
+)
 async def test_every_framing_is_read(transport: HttpTransport, pieces: list[bytes], close: bool, body: bytes) -> None:
     async with raw_server(saying(*pieces, close=close)) as server:
         assert await ask(transport, server.url) == body
@@ -63,19 +72,31 @@ async def test_a_head_request_has_no_body(transport: HttpTransport) -> None:
     [
         ([], True, ErrorCategory.CONNECT),
         ([b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"], True, ErrorCategory.CONNECT),
-        ([b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab"], True, ErrorCategory.CONNECT),
+        ([CHUNKED + b"5\r\nab"], True, ErrorCategory.CONNECT),
         ([b"SSH-2.0-OpenSSH_9.6\r\n"], False, ErrorCategory.PROTOCOL),
         ([b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"], False, ErrorCategory.PROTOCOL),
-        ([b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n"], False, ErrorCategory.PROTOCOL),
-        ([b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"], False, ErrorCategory.PROTOCOL),
+        (
+            [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n"],
+            False,
+            ErrorCategory.PROTOCOL,
+        ),
+        (
+            [b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"],
+            False,
+            ErrorCategory.PROTOCOL,
+        ),
         ([answer("200 OK", b"one") + answer("200 OK", b"two")], False, ErrorCategory.PROTOCOL),
         ([b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200 + b"\r\n"], False, ErrorCategory.PROTOCOL),
         ([b"HTTP/1.1 200 OK\r\nx: ", *[b"y" * 10_000] * 20], False, ErrorCategory.PROTOCOL),
         ([b"HTTP/1.1 100 Continue\r\n\r\n" * 1000] * 5, False, ErrorCategory.PROTOCOL),
-        ([b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", *[b"x: " + b"y" * 10_000] * 20], False, ErrorCategory.PROTOCOL),
-        ([b"HTTP/1.1 200 OK\r\ncontent-length: 2000000\r\n\r\n", *[b"x" * 100_000] * 15], False, ErrorCategory.PROTOCOL),
+        ([CHUNKED + b"0\r\n", *[b"x: " + b"y" * 10_000] * 20], False, ErrorCategory.PROTOCOL),
+        (
+            [b"HTTP/1.1 200 OK\r\ncontent-length: 2000000\r\n\r\n", *[b"x" * 100_000] * 15],
+            False,
+            ErrorCategory.PROTOCOL,
+        ),
     ],
-)  # fmt: skip
+)
 async def test_broken_answers_have_their_category(
     transport: HttpTransport, pieces: list[bytes], close: bool, category: ErrorCategory
 ) -> None:
@@ -109,6 +130,33 @@ async def test_nobody_listening_is_connect_and_not_sent(transport: HttpTransport
     with pytest.raises(TransportError) as caught:
         await ask(transport, url)
     assert (caught.value.category, caught.value.sent) == (ErrorCategory.CONNECT, False)
+
+
+async def test_a_server_that_closes_what_it_accepts_uses_up_no_connection() -> None:
+    transport = HttpTransport(guard=AddressGuard(allow_loopback=True), connections_per_origin=1)
+
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0)
+    for _ in range(30):
+        with pytest.raises(TransportError) as caught:
+            await ask(transport, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        assert caught.value.category is ErrorCategory.CONNECT
+    server.close()
+    await transport.close()
+
+
+async def test_running_out_of_sockets_is_no_failure_of_the_backend(transport: HttpTransport) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(next_descriptor := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_descriptor, hard))
+    try:
+        with pytest.raises(TransportError) as caught:
+            await ask(transport, "http://127.0.0.1:1/")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.category is ErrorCategory.CANCELLED
 
 
 async def test_a_name_that_does_not_resolve_is_dns(transport: HttpTransport) -> None:
@@ -223,6 +271,32 @@ async def test_a_slow_reader_slows_the_server_down(transport: HttpTransport) -> 
         assert total == 100_000_000
 
 
+async def test_a_large_answer_leaves_its_connection_fit_for_the_next(transport: HttpTransport) -> None:
+    body = b"x" * 300_000
+    async with raw_server(saying(answer("200 OK", body))) as server:
+        for _ in range(3):
+            response = await transport.send(Request("GET", server.url), timeout=5)
+            await asyncio.sleep(0.1)  # all of it arrives before anybody reads, over the mark where reading pauses
+            assert await response.read(limit=LIMIT, timeout=5) == body
+        assert server.connections == 1
+
+
+async def test_cancelling_at_random_loses_no_connection() -> None:
+    transport = HttpTransport(guard=AddressGuard(allow_loopback=True), connections_per_origin=3)
+    dice = random.Random(1)
+    async with raw_server(saying(answer("200 OK", b"x"))) as server:
+
+        async def impatient() -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(dice.random() * 0.1):
+                    await ask(transport, server.url)
+
+        for _ in range(10):
+            await asyncio.gather(*(impatient() for _ in range(30)))
+            assert await asyncio.gather(*(ask(transport, server.url, timeout=20) for _ in range(3))) == [b"x"] * 3
+    await transport.close()
+
+
 async def test_a_stream_that_falls_silent_is_a_timeout(transport: HttpTransport) -> None:
     async with raw_server(saying(b"HTTP/1.1 200 OK\r\n\r\nfirst")) as server:
         response = await transport.send(Request("GET", server.url), timeout=5)
@@ -324,7 +398,7 @@ class _Wire(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-def played(pieces: list[bytes]) -> tuple[int, dict[str, str], bytes, bool]:
+def played(pieces: list[bytes], *, cut_off: bool = False) -> tuple[int, dict[str, str], bytes, bool]:
     """Status, headers, body and whether the connection stays usable."""
 
     async def play() -> tuple[int, dict[str, str], bytes, bool]:
@@ -333,6 +407,8 @@ def played(pieces: list[bytes]) -> tuple[int, dict[str, str], bytes, bool]:
         response: HttpResponse = connection.exchange(b"", bodiless=False)
         for piece in pieces:
             connection.data_received(piece)
+        if cut_off:
+            connection.connection_lost(None)
         await response.head(asyncio.get_running_loop().time() + 1)
         body = await response.read(limit=LIMIT, timeout=1)
         return response.status, dict(response.headers), body, not connection.closed
@@ -357,6 +433,24 @@ def test_borders_of_segments_change_nothing(body: list[bytes], chunked: bool, bo
     pieces = [data[begin:end] for begin, end in pairwise(places) if end > begin]
     status, headers, read, usable = played(pieces)
     assert (status, headers["x-a"], read, usable) == (200, "1, 2", b"".join(body), True)
+
+
+_GOOD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    edits=st.lists(st.tuples(st.integers(0, len(_GOOD)), st.binary(max_size=6)), min_size=1, max_size=4),
+    border=st.integers(0, len(_GOOD)),
+)
+def test_broken_bytes_end_in_an_answer_or_in_our_error(edits: list[tuple[int, bytes]], border: int) -> None:
+    data = _GOOD
+    for place, inserted in edits:
+        data = data[:place] + inserted + data[place + len(inserted) // 2 :]
+    with suppress(TransportError):
+        status, _, body, _ = played([data[:border], data[border:]], cut_off=True)
+        assert status >= 200
+        assert len(body) <= len(data)
 
 
 def test_it_runs_under_uvloop() -> None:

@@ -1,5 +1,7 @@
 """What the watches have shown, found again by group and by instance, and put right by a list."""
 
+from typing import Any
+
 from tests.reconcile.objects import NAMESPACE, JsonObject, entry, gate, server
 
 from vmcp.api.kinds import MCP_SERVER, MCP_SERVER_ENTRY, VIRTUAL_MCP_SERVER
@@ -81,7 +83,17 @@ def test_what_nobody_reads_is_not_kept() -> None:
 
 
 def test_garbage_names_no_group() -> None:
-    for spec in (None, [], "x", {}, {"groupRef": None}, {"groupRef": "team"}, {"groupRef": []}, {"groupRef": {}}):
+    garbage: list[Any] = [
+        None,
+        [],
+        "x",
+        {},
+        {"groupRef": None},
+        {"groupRef": "team"},
+        {"groupRef": []},
+        {"groupRef": {}},
+    ]
+    for spec in garbage:
         assert group_of({"spec": spec}) == ""
     assert group_of({}) == ""
 

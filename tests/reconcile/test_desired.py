@@ -198,7 +198,7 @@ def test_the_config_map_carries_its_own_labels_and_a_checksum_of_its_content() -
     assert one["metadata"]["annotations"][checksum] != other["metadata"]["annotations"][checksum]
 
 
-OPERATIONAL = {
+OPERATIONAL: JsonObject = {
     "timeouts": {"default": "20s", "perWorkload": {"search": "40s"}},
     "failureHandling": {
         "healthCheckInterval": "10s",
@@ -294,7 +294,10 @@ def test_new_content_of_a_mounted_bundle_restarts_no_pod() -> None:
 
 def test_a_bundle_is_mounted_where_the_configuration_says() -> None:
     long = "b" * 200
-    around = {"entries": (entry(caBundleRef=CA), entry(long, caBundleRef=CA)), "authorities": AUTHORITIES}
+    around: dict[str, Any] = {
+        "entries": (entry(caBundleRef=CA), entry(long, caBundleRef=CA)),
+        "authorities": AUTHORITIES,
+    }
     security, (found,) = pod(**around), pod(**around)["containers"]
     mounts = {mount["mountPath"]: mount["name"] for mount in found["volumeMounts"]}
     volumes = {volume["name"]: volume["configMap"] for volume in security["volumes"]}

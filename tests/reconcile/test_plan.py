@@ -15,8 +15,8 @@ from vmcp.kube.client import JsonObject
 from vmcp.reconcile.plan import Plan, Surroundings, plan
 from vmcp.status.findings import Finding
 
-FORBID = {"type": "inline", "inline": {"policies": ["forbid(principal, action, resource);"]}}
-PERMIT = {"type": "inline", "inline": {"policies": ["permit(principal, action, resource);"]}}
+FORBID: JsonObject = {"type": "inline", "inline": {"policies": ["forbid(principal, action, resource);"]}}
+PERMIT: JsonObject = {"type": "inline", "inline": {"policies": ["permit(principal, action, resource);"]}}
 
 
 def condition(judgement: Plan, wanted: ConditionType) -> Finding | None:

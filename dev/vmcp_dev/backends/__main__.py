@@ -6,6 +6,7 @@ from pathlib import Path
 import mcp_server_git.server
 import mcp_server_time.server
 import uvicorn
+from mcp.server import MCPServer
 from starlette.types import ASGIApp
 
 from vmcp_dev.backends import notes
@@ -32,11 +33,15 @@ def main() -> None:
 def _app(server: str, repository: Path) -> ASGIApp:
     match server:
         case "time":
-            return mcp_server_time.server.create_server("UTC").streamable_http_app(host=_HOST)
+            return _served(mcp_server_time.server.create_server("UTC"))
         case "git":
-            return mcp_server_git.server.create_server(repository).streamable_http_app(host=_HOST)
+            return _served(mcp_server_git.server.create_server(repository))
         case _:
-            return LegacyOnly(notes.create_server().streamable_http_app(host=_HOST))
+            return LegacyOnly(_served(notes.create_server()))
+
+
+def _served(server: MCPServer) -> ASGIApp:
+    return server.streamable_http_app(host=_HOST)
 
 
 def _parser() -> argparse.ArgumentParser:

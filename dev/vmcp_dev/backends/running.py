@@ -19,7 +19,7 @@ class BackendError(Exception):
 
 
 class RunningBackend:
-    """A context manager; the server listens while it is entered, except between `kill` and `start`.
+    """A context manager; the server runs while it is entered, except between `kill` and `start`.
 
     Attributes:
         name: `time`, `git` or `notes`.
@@ -48,7 +48,6 @@ class RunningBackend:
 
     def __enter__(self) -> Self:
         self.start()
-        self.wait_listening()
         return self
 
     def __exit__(
@@ -86,6 +85,12 @@ def listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return int(held.getsockname()[1])
 
 
 def make_repository(folder: Path) -> Path:

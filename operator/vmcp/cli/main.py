@@ -67,7 +67,8 @@ def serve(
     debug: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
     """Run one gateway: in a pod by its VirtualMCPServer, elsewhere alone, with health checks of its own."""
-    from vmcp.gateway.server import ServeOptions, run
+    from vmcp.gateway.server import run
+    from vmcp.gateway.settings import ServeOptions
 
     _log_to_stderr(debug)
     sys.exit(run(ServeOptions(config=config, host=host, port=port, debug=debug)))

@@ -15,6 +15,7 @@ from vmcp.gateway.modern import Modern
 from vmcp.mcp import jsonrpc
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+MAX_DRAINED_BYTES: Final = 4 * MAX_BODY_BYTES
 BODY_TIMEOUT_S: Final = 30.0
 
 Page = Callable[[], tuple[int, bytes, str]]
@@ -150,10 +151,10 @@ class Edge:
 
 
 async def _read(headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    body, length = b"", 0
     announced = headers.get(b"content-length", b"0")
-    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+    if announced.isdigit() and int(announced) > MAX_DRAINED_BYTES:
         raise BodyError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-    body = b""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             while True:
@@ -161,13 +162,17 @@ async def _read(headers: dict[bytes, bytes], receive: Receive) -> bytes:
                 if message["type"] == "http.disconnect":
                     raise BodyError(400, "the client left before its body was complete")
                 chunk: bytes = message["body"]
-                body = body + chunk if body else chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise BodyError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-                if not message.get("more_body", False):
-                    return body
+                length += len(chunk)
+                # What is too large is read on for a while and thrown away: a client that is still sending when the
+                # connection closes never sees why.
+                body = (body + chunk if body else chunk) if length <= MAX_BODY_BYTES else b""
+                if not message.get("more_body", False) or length > MAX_DRAINED_BYTES:
+                    break
     except TimeoutError:
         raise BodyError(408, f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
+    if length > MAX_BODY_BYTES:
+        raise BodyError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    return body
 
 
 def _is_json(body: bytes) -> bool:

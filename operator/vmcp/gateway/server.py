@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import signal
@@ -62,9 +63,9 @@ class Gateway:
         self._closed = ""
         self._waiting_for = "" if home is None else "waiting for the first look at the status"
         guard = AddressGuard(
-            refused=[address for address in (os.environ.get("KUBERNETES_SERVICE_HOST", ""),) if address and home],
+            refused=_api_server_address(),
             # On a laptop the backends are on loopback; in a Pod loopback is the gateway itself.
-            allow_loopback=home is None or os.environ.get("VMCP_ALLOW_LOOPBACK", "") == "true",
+            allow_loopback=home is None or os.environ.get("VMCP_ALLOW_LOOPBACK", "") in ("1", "true"),
         )
         self._transport = HttpTransport(guard=guard)
         self._changes = Changes()
@@ -259,6 +260,16 @@ def _uvicorn_config(app: Edge) -> uvicorn.Config:
         proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_S,
     )
+
+
+def _api_server_address() -> list[str]:
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        # Some clusters give a name; the guard judges addresses.
+        return []
+    return [host]
 
 
 def _modified(options: ServeOptions) -> tuple[int, int] | None:

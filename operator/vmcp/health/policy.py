@@ -74,9 +74,7 @@ def _breaker_of(spec: CircuitBreaker) -> BreakerPolicy:
         enabled=spec.enabled,
         failure_threshold=max(spec.failure_threshold, 1),
         timeout_s=timeout,
-        backoff_multiplier=_DEFAULT.breaker.backoff_multiplier
-        if multiplier is None
-        else max(multiplier, 1.0),
+        backoff_multiplier=_DEFAULT.breaker.backoff_multiplier if multiplier is None else max(multiplier, 1.0),
         max_timeout_s=max(_seconds(spec.max_timeout) or _DEFAULT.breaker.max_timeout_s, timeout),
         success_threshold=max(spec.success_threshold or 1, 1),
     )

@@ -217,9 +217,7 @@ class Scheduler(Generic[Key]):
             entry.due = self._clock.monotonic() + AFTER_FAULT_S
             raise
         except Exception:
-            log.exception(
-                "a fault in the check of %s; the next one comes in %.0f s", entry.key, AFTER_FAULT_S
-            )
+            log.exception("a fault in the check of %s; the next one comes in %.0f s", entry.key, AFTER_FAULT_S)
             following = self._clock.monotonic() + AFTER_FAULT_S
         entry.due = following
 

@@ -1,6 +1,6 @@
 """A target: one backend of one VirtualMCPServer, as the monitor needs it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vmcp.health.policy import HealthPolicy
@@ -34,7 +34,7 @@ class Target:
     wire: Wire = Wire.STREAMABLE_HTTP
     auth_configured: bool = False
     headers: tuple[tuple[str, str], ...] = ()
-    peer: Peer = Peer()
+    peer: Peer = field(default_factory=Peer)
     fingerprint: str = ""
     never_call: str = ""
     note: str = ""

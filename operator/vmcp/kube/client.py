@@ -4,7 +4,7 @@ Every call has a timeout, every failure is a `KubeError`.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -50,8 +50,17 @@ class Conflict(KubeError):
 class Kube:
     """The operator's one client; safe to use from many tasks of one loop."""
 
-    def __init__(self, api: client.ApiClient) -> None:
+    def __init__(self, api: client.ApiClient, may_write: Callable[[], None] | None = None) -> None:
         self._api = api
+        self._may_write = may_write
+
+    def fenced(self, may_write: Callable[[], None]) -> "Kube":
+        """The same client, but that asks before every write; what `may_write` raises, the write raises, unsent."""
+        return Kube(self._api, may_write)
+
+    async def read(self, path: str) -> JsonObject:
+        """What the API server says at a path that is no object's, such as its schema. Raises NotFound, KubeError."""
+        return await self._call("GET", path)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> JsonObject:
         """The object as stored. Raises NotFound, KubeError."""
@@ -112,6 +121,8 @@ class Kube:
                 header_params={"Content-Type": content_type, "Accept": "application/json"},
                 auth_settings=["BearerToken"],
             )
+            if method != "GET" and self._may_write is not None:
+                self._may_write()
             response = await self._api.call_api(*request, _request_timeout=TIMEOUT_S)
             text: bytes = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

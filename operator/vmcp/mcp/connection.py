@@ -41,6 +41,7 @@ class Connection(asyncio.Protocol):
         self._quiet_bytes = 0
         self._answered = self._done = self._broken = self._informational = False
         self._keep_alive = self._bodiless = self._unframed = False
+        self._reading_paused = False
         self.closed = False
         self.opened_at = self.idle_since = loop.time()
 
@@ -62,19 +63,23 @@ class Connection(asyncio.Protocol):
     def pause(self) -> None:
         """Stop reading from the socket: the reader is behind."""
         if self._transport is not None and not self.closed:
+            self._reading_paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read from the socket again."""
         if self._transport is not None and not self.closed:
+            self._reading_paused = False
             self._transport.resume_reading()
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the socket is open."""
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
+        """asyncio: a segment came; whoever waits is woken once for all of it."""
         response = self._response
         if response is None or self._parser is None:
             self.abort()  # nothing was asked: whatever this is, it must not be taken for the next answer
@@ -96,6 +101,7 @@ class Connection(asyncio.Protocol):
             response.progressed()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the end of the stream, which ends a body that has no other end."""
         response = self._response
         if response is not None and response.head_complete and self._unframed and exc is None:
             self._keep_alive = False
@@ -108,16 +114,19 @@ class Connection(asyncio.Protocol):
     # llhttp
 
     def on_message_begin(self) -> None:
+        """llhttp: a status line begins."""
         self._headers = []
         if self._done:
             self._broken = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """llhttp: a header or trailer line is complete."""
         self._headers.append((name, value))
         if len(self._headers) > MOST_HEADERS:
             self._broken = True
 
     def on_headers_complete(self) -> None:
+        """llhttp: a head is complete, perhaps an informational one that another follows."""
         parser, response = self._parser, self._response
         if parser is None or response is None or self._done:
             return
@@ -137,11 +146,13 @@ class Connection(asyncio.Protocol):
         response.begun(status, headers)
 
     def on_body(self, body: bytes) -> None:
+        """llhttp: a piece of the body."""
         self._quiet_bytes = 0
         if self._response is not None and not self._bodiless:
             self._response.received(body)
 
     def on_message_complete(self) -> None:
+        """llhttp: the end of the answer, or of an informational head."""
         if self._informational:
             self._informational = False
             return
@@ -155,6 +166,8 @@ class Connection(asyncio.Protocol):
         self._served += 1
         if self._keep_alive and self._done and not self.closed:
             self.idle_since = self._loop.time()
+            if self._reading_paused:
+                self.resume()  # the reader has all of it in memory; the next answer needs the socket
             if response is not None:
                 response.ended(None)
             self._released(self)
@@ -203,6 +216,7 @@ class HttpResponse(Response):
             await self._wait(deadline, "The server did not begin to answer in time.")
 
     async def read(self, *, limit: int, timeout: float) -> bytes:
+        """The whole body, gathered without waking for each piece where it is there already."""
         if not self._ended:
             await self._collect(limit, self._loop.time() + timeout)
         if self._error is not None:
@@ -222,6 +236,7 @@ class HttpResponse(Response):
             await self._wait(deadline, "The server's answer was not complete in time.")
 
     async def chunks(self, *, idle_timeout: float) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives; whoever reads slowly slows the server down."""
         while True:
             if self._chunks:
                 data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
@@ -236,11 +251,13 @@ class HttpResponse(Response):
                 await self._wait(self._loop.time() + idle_timeout, "The server's stream went silent.")
 
     def close(self) -> None:
+        """Give the answer up, and the connection with it unless the answer had ended."""
         if not self._ended:
             self._connection.abort()
         self._chunks, self._size = [], 0
 
     def release(self) -> None:
+        """Discard the rest; the connection is dropped where that takes longer than a second."""
         self._chunks, self._size = [], 0
         if not self._ended and not self._discarding:
             self._discarding = True

@@ -92,6 +92,7 @@ class HttpExchange(Exchange):
         return self._messages
 
     async def response(self) -> Reply:
+        """The body read as one message, or the stream read to the response."""
         if self._reply is None and not self.streaming:
             limit = self._most_bytes or answers.MOST_ANSWER_BYTES
             message = await answers.read_message(self._response, self._deadline, limit=limit)
@@ -105,9 +106,11 @@ class HttpExchange(Exchange):
         return self._reply
 
     async def answer(self, ident: bytes, *, result: bytes | None = None, error: JsonRpcError | None = None) -> None:
+        """Answer a request of the server by a POST of its own."""
         await self._send(jsonrpc.encode_error(ident, error) if error else jsonrpc.encode_result(ident, result or b"{}"))
 
     async def cancel(self, *, reason: str = "") -> None:
+        """Legacy: say so in a message. Modern: the closed stream says it."""
         if self._reply is not None:
             return
         if self._cancel_by_message:
@@ -116,6 +119,7 @@ class HttpExchange(Exchange):
         self.close()
 
     def close(self) -> None:
+        """Drop the connection, unless the response has come."""
         if self._reply is None:
             self._response.close()
 

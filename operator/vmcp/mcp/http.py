@@ -38,6 +38,7 @@ class HttpTransport(Transport):
     async def send(
         self, request: Request, *, timeout: float, fresh: bool = False, reuse_idle_seconds: float = 60.0
     ) -> Response:
+        """The head of the answer; on a kept connection nothing but a future and a timer is made."""
         deadline = asyncio.get_running_loop().time() + timeout
         head = self._head(request)
         pool = self._pool(request)
@@ -54,6 +55,7 @@ class HttpTransport(Transport):
         return response
 
     async def close(self) -> None:
+        """Close every connection; what is under way fails."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()

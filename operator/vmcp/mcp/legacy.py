@@ -57,6 +57,7 @@ class LegacyHttp(HttpDialect):
         self._headers = endpoint.post_headers(*kept)
 
     async def ping(self, deadline: float) -> None:
+        """`ping`, on the session if there is one."""
         ident = b"%d" % next(self._ids)
         body = b'{"jsonrpc":"2.0","id":' + ident + b',"method":"ping"}'
         exchange = await self._exchange(
@@ -67,11 +68,13 @@ class LegacyHttp(HttpDialect):
     async def request(
         self, method: str, params: bytes, *, name: str, deadline: float, headers: Headers, client_capabilities: bytes
     ) -> Exchange:
+        """POST the request on the session."""
         ident = b"%d" % next(self._ids)
         body = jsonrpc.encode_request(ident, method, params)
         return await self._exchange(method, self._headers + plain(headers), ident, body, deadline)
 
     async def notify(self, message: bytes, deadline: float) -> None:
+        """POST the message on the session."""
         response = await self._endpoint.send("POST", self._headers, message, deadline)
         response.release()
         failure = answers.rejected(response)
@@ -79,6 +82,7 @@ class LegacyHttp(HttpDialect):
             raise failure
 
     async def listen(self) -> AsyncGenerator[ListChanged, None]:
+        """Changes from the GET stream. Requests of the server there belong to no call: they are answered here."""
         deadline = asyncio.get_running_loop().time() + LISTEN_OPEN_SECONDS
         headers = self._endpoint.stream_headers(*self._kept)
         response = await self._endpoint.send("GET", headers, b"", deadline, idempotent=True)
@@ -98,6 +102,7 @@ class LegacyHttp(HttpDialect):
             response.close()
 
     async def end(self, deadline: float) -> None:
+        """DELETE the session if there is one."""
         if self.keeps_session:
             response = await self._endpoint.send("DELETE", self._headers, b"", deadline)
             response.release()

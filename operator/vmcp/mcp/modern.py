@@ -84,6 +84,7 @@ class Modern(HttpDialect):
         return reply
 
     async def ping(self, deadline: float) -> None:
+        """`server/discover`; a server that no longer knows it has changed its era."""
         reply = await self.discover(deadline)
         if reply.error is not None and reply.error.code == jsonrpc.METHOD_NOT_FOUND:
             raise gone(200)
@@ -91,11 +92,13 @@ class Modern(HttpDialect):
     async def request(
         self, method: str, params: bytes, *, name: str, deadline: float, headers: Headers, client_capabilities: bytes
     ) -> Exchange:
+        """POST the request in its envelope."""
         ident = b"%d" % next(self._ids)
         body = jsonrpc.encode_request(ident, method, envelope(params, client_capabilities, self._client_info))
         return await self._exchange(method, self._addressed(method, name) + plain(headers), ident, body, deadline)
 
     async def notify(self, message: bytes, deadline: float) -> None:
+        """POST the message."""
         response = await self._endpoint.send("POST", self._versioned, message, deadline)
         response.release()
         failure = answers.rejected(response)
@@ -103,6 +106,7 @@ class Modern(HttpDialect):
             raise failure
 
     async def listen(self) -> AsyncGenerator[ListChanged, None]:
+        """Changes from `subscriptions/listen`."""
         deadline = asyncio.get_running_loop().time() + LISTEN_OPEN_SECONDS
         ident = b"%d" % next(self._ids)
         body = jsonrpc.encode_request(ident, "subscriptions/listen", envelope(_LISTEN_TO, b"{}", self._client_info))

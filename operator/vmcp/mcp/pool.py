@@ -1,6 +1,7 @@
 """The kept-alive connections to one origin, bounded in number and age."""
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections import deque
@@ -16,6 +17,8 @@ from vmcp.mcp.transport import Peer, TransportError
 MOST_AGE_SECONDS: Final = 300.0
 """So that DNS changes, full listen queues and expired certificates are seen (design §3 rule 6)."""
 MOST_IDLE_SECONDS: Final = 90.0
+_OUR_OWN: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""What says something of this process and nothing of the backend."""
 
 
 class Pool:
@@ -69,6 +72,8 @@ class Pool:
             if self._closed:
                 connection.abort()
                 raise _error(ErrorCategory.CONNECT, "The client is shutting down.")
+            if connection.closed:
+                raise _error(ErrorCategory.CONNECT, f"{self._origin.host} closes connections as soon as they open.")
             self._busy.add(connection)
             return connection
         finally:
@@ -102,15 +107,15 @@ class Pool:
         try:
             async with asyncio.timeout_at(deadline):
                 await turn
-        except TimeoutError:
-            raise _error(
-                ErrorCategory.TIMEOUT, f"All {self._bound} connections to {self._origin.host} stayed busy."
-            ) from None
-        finally:
+        except BaseException as error:
             if turn in self._waiting:
                 self._waiting.remove(turn)
-            elif turn.cancelled():
-                self._let_next()
+            self._let_next()  # the turn may have come at the same moment: it is the next one's
+            if isinstance(error, TimeoutError):
+                raise _error(
+                    ErrorCategory.TIMEOUT, f"All {self._bound} connections to {self._origin.host} stayed busy."
+                ) from None
+            raise
 
     def _let_next(self) -> None:
         while self._waiting and len(self._busy) + self._connecting < self._bound:
@@ -146,7 +151,11 @@ class Pool:
                     ErrorCategory.CONNECT,
                     f"{host} refuses connections on port {self._origin.port}; does the server run, and on this port?",
                 )
-            except OSError:
+            except OSError as error:
+                if error.errno in _OUR_OWN:
+                    raise _error(
+                        ErrorCategory.CANCELLED, "No connection could be opened: this process is out of sockets."
+                    ) from None
                 failure = _error(ErrorCategory.CONNECT, f"{host} cannot be reached on port {self._origin.port}.")
         raise failure or _error(ErrorCategory.DNS, f"The host name {host} has no address.")
 
@@ -167,7 +176,9 @@ class Pool:
                 found = await self._loop.getaddrinfo(host, self._origin.port, type=socket.SOCK_STREAM)
         except TimeoutError:
             raise _error(ErrorCategory.DNS, f"The name service did not answer for {host} in time.") from None
-        except (OSError, UnicodeError):
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_AGAIN:
+                raise _error(ErrorCategory.DNS, f"The name service gives no answer for {host} at the moment.") from None
             raise _error(
                 ErrorCategory.DNS, f"The host name {host} resolves to nothing; check its spelling and the Service."
             ) from None

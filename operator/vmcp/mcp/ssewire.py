@@ -61,6 +61,7 @@ class SseSession(Dialect):
         await self.notify(jsonrpc.encode_notification("notifications/initialized"), deadline)
 
     async def ping(self, deadline: float) -> None:
+        """`ping`, posted; the answer comes on the stream."""
         exchange = await self._ask("ping", b"", (), deadline)
         try:
             await exchange.response()
@@ -70,12 +71,15 @@ class SseSession(Dialect):
     async def request(
         self, method: str, params: bytes, *, name: str, deadline: float, headers: Headers, client_capabilities: bytes
     ) -> Exchange:
+        """POST the request; what comes of it comes on the stream."""
         return await self._ask(method, params, plain(headers), deadline)
 
     async def notify(self, message: bytes, deadline: float) -> None:
+        """POST the message."""
         await self._post(message, (), deadline, idempotent=False)
 
     async def listen(self) -> AsyncGenerator[ListChanged, None]:
+        """Changes from the kept stream."""
         queue: asyncio.Queue[ListChanged | None] = asyncio.Queue(_MOST_WAITING)
         self._listeners.add(queue)
         try:
@@ -88,6 +92,7 @@ class SseSession(Dialect):
         """Nothing to say: the closed stream says it."""
 
     def drop(self) -> None:
+        """Close the stream; whoever waits for something on it hears of that."""
         super().drop()
         self._stream.close()
         if self._reader is not None:
@@ -226,6 +231,7 @@ class SseExchange(Exchange):
                 yield what
 
     async def response(self) -> Reply:
+        """The response from the stream."""
         async for message in self:
             if message.is_request:
                 await self.answer(message.id or b"null", error=UNSERVED)
@@ -234,17 +240,20 @@ class SseExchange(Exchange):
         return self._reply
 
     async def answer(self, ident: bytes, *, result: bytes | None = None, error: JsonRpcError | None = None) -> None:
+        """Answer a request of the server."""
         await self._session.answer(
             jsonrpc.encode_error(ident, error) if error else jsonrpc.encode_result(ident, result or b"{}")
         )
 
     async def cancel(self, *, reason: str = "") -> None:
+        """Stop waiting and tell the server."""
         if self._reply is None:
             self.close()
             with suppress(BackendError):  # its response will find nobody waiting
                 await self._session.answer(cancelled(self.request_id, reason))
 
     def close(self) -> None:
+        """Stop waiting."""
         self._session.forget(self.request_id)
 
 

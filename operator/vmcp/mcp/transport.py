@@ -14,7 +14,7 @@ class TransportError(Exception):
     """A request that got no complete answer.
 
     Attributes:
-        category: dns, forbidden, connect, tls, timeout or protocol.
+        category: dns, forbidden, connect, tls, timeout or protocol; cancelled when this process is out of sockets.
         before_answer: no byte of an answer had arrived.
         reused: the request went out on a connection that had carried one before, so that the server may simply
             have closed an idle connection.

@@ -13,6 +13,8 @@ from vmcp.reconcile.names import SESSION_KEY, labels, owner_reference, session_s
 STOPPING_MANAGER = "vmcp-operator-stop"
 STOPPED = "toolhive.stacklok.dev/stopped"
 """Annotation on a Deployment that was scaled to 0 because nothing may be served; its value says why."""
+REPLICAS_BEFORE = "toolhive.stacklok.dev/replicas-before-stop"
+"""Annotation beside it: the number that `resume` gives back. Whoever scaled it lost the field to the stop."""
 
 
 class NameTaken(Exception):
@@ -113,7 +115,7 @@ class Applier:
         self._session_keys.add(uid)
 
     async def stop(self, owner: JsonObject, deployment: JsonObject | None, reason: str) -> None:
-        """Scale the gateway to 0: nothing may be served. `resume` gives the replicas back to who had them.
+        """Scale the gateway to 0: nothing may be served. `resume` gives the replicas back.
 
         Done under a field manager of its own, so that it needs nothing of the spec, which may be broken.
 
@@ -123,13 +125,20 @@ class Applier:
         if deployment is None or _controller(deployment) != owner["metadata"]["uid"] or _stopped(deployment):
             return
         body = _head(deployment) | {"spec": {"replicas": 0}}
-        body["metadata"]["annotations"] = {STOPPED: reason}
+        replicas = str(deployment["spec"].get("replicas", 1))
+        body["metadata"]["annotations"] = {STOPPED: reason, REPLICAS_BEFORE: replicas}
         await self._kube.apply(DEPLOYMENT, body, manager=STOPPING_MANAGER)
 
     async def resume(self, deployment: JsonObject | None) -> None:
         """Undo `stop`. Raises KubeError."""
-        if deployment is not None and STOPPED in (deployment["metadata"].get("annotations") or {}):
-            await self._kube.apply(DEPLOYMENT, _head(deployment), manager=STOPPING_MANAGER)
+        annotations = (deployment or {}).get("metadata", {}).get("annotations") or {}
+        if deployment is None or STOPPED not in annotations:
+            return
+        body = _head(deployment)
+        replicas = annotations.get(REPLICAS_BEFORE, "")
+        if replicas.isdecimal():
+            body["spec"] = {"replicas": int(replicas)}
+        await self._kube.apply(DEPLOYMENT, body, manager=STOPPING_MANAGER)
 
     def forget(self, owner_uid: str) -> None:
         """Let go of what is known of an owner that is gone."""
@@ -176,5 +185,5 @@ def _version(obj: JsonObject) -> str:
 
 
 def _with_uid(body: JsonObject, current: JsonObject) -> JsonObject:
-    """Pinned to the object that was looked at: a later one of the same name is refused with a conflict."""
+    """Pinned to the object that was looked at: a later one of the same name is refused."""
     return body | {"metadata": body["metadata"] | {"uid": current["metadata"]["uid"]}}

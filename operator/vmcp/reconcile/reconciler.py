@@ -137,11 +137,13 @@ class Reconciler:
     async def _apply(self, wanted: Wanted) -> JsonObject:
         owner, namespace = wanted.owner, wanted.owner["metadata"]["namespace"]
         seen = self._cache.get(DEPLOYMENT, namespace, wanted.name)
-        await self._applier.resume(seen)
         unready = seen is None or not (seen.get("status") or {}).get("availableReplicas")
         await self._applier.create_session_key(owner, again=unready)
         after: JsonObject = {}
         for owned in desired(wanted):
+            if owned.kind == DEPLOYMENT:
+                # Not earlier: a gateway that was stopped must not start by the configuration that it had then.
+                await self._applier.resume(seen)
             after = await self._applier.apply(owned, owner, self._cache.get(owned.kind, namespace, owned.name))
         return after
 

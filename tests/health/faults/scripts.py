@@ -109,6 +109,7 @@ async def _stream_without_response(_: Seen, writer: asyncio.StreamWriter) -> Non
 
 
 _HTML = b"<html><body>Welcome to nginx!</body></html>"
+_STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 _JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 FAULTS = [
@@ -119,22 +120,56 @@ FAULTS = [
     Fault("text", _always(answer("200 OK", b"ok", kind="text/plain")), ErrorCategory.PROTOCOL, "MCP server"),
     Fault("other json", _always(answer("200 OK", b'{"status":"up"}')), ErrorCategory.PROTOCOL, "JSON-RPC"),
     Fault("deep json", _always(answer("200 OK", b"[" * 500_000)), ErrorCategory.PROTOCOL, "JSON-RPC"),
-    Fault("401", _always(answer("401 Unauthorized", b"", "www-authenticate: Bearer")), ErrorCategory.AUTH_REQUIRED, "credentials"),
+    Fault(
+        "401",
+        _always(answer("401 Unauthorized", b"", "www-authenticate: Bearer")),
+        ErrorCategory.AUTH_REQUIRED,
+        "credentials",
+    ),
     Fault("403", _always(answer("403 Forbidden")), ErrorCategory.AUTH_REQUIRED, "403"),
     Fault("404 html", _always(answer("404 Not Found", _HTML, kind="text/html")), ErrorCategory.HTTP_4XX, "path"),
     Fault("405", _always(answer("405 Method Not Allowed")), ErrorCategory.HTTP_4XX, "POST"),
     Fault("406", _always(answer("406 Not Acceptable")), ErrorCategory.HTTP_4XX, "406"),
     Fault("406 with JSON-RPC", _jsonrpc("406 Not Acceptable", code=-32600), ErrorCategory.HTTP_4XX, "406"),
     Fault("421", _always(answer("421 Misdirected Request", b"no", kind="text/plain")), ErrorCategory.HTTP_4XX, "Host"),
-    Fault("redirect", _always(answer("307 Temporary Redirect", b"", "location: /mcp")), ErrorCategory.REDIRECT, "final URL"),
+    Fault(
+        "redirect",
+        _always(answer("307 Temporary Redirect", b"", "location: /mcp")),
+        ErrorCategory.REDIRECT,
+        "final URL",
+    ),
     Fault("500", _always(answer("500 Internal Server Error", _HTML, kind="text/html")), ErrorCategory.HTTP_5XX, "500"),
     Fault("500 with JSON-RPC", _jsonrpc("500 Internal Server Error", code=-32603), ErrorCategory.HTTP_5XX, "500"),
     Fault("502", _always(answer("502 Bad Gateway")), ErrorCategory.HTTP_5XX, "502"),
     Fault("503", _always(answer("503 Service Unavailable")), ErrorCategory.HTTP_5XX, "503"),
-    Fault("503 with Retry-After", _always(answer("503 Service Unavailable", b"", "retry-after: 7")), ErrorCategory.OVERLOADED, "overloaded", (7, 7)),
-    Fault("429 in seconds", _always(answer("429 Too Many Requests", b"", "Retry-After: 12")), ErrorCategory.RATE_LIMITED, "429", (12, 12)),
-    Fault("429 for a day", _always(answer("429 Too Many Requests", b"", "retry-after: 86400")), ErrorCategory.RATE_LIMITED, "429", (300, 300)),
-    Fault("429 by date", _always(answer("429 Too Many Requests", b"", f"retry-after: {formatdate(time.time() + 200, usegmt=True)}")), ErrorCategory.RATE_LIMITED, "429", (1, 200)),
+    Fault(
+        "503 with Retry-After",
+        _always(answer("503 Service Unavailable", b"", "retry-after: 7")),
+        ErrorCategory.OVERLOADED,
+        "overloaded",
+        (7, 7),
+    ),
+    Fault(
+        "429 in seconds",
+        _always(answer("429 Too Many Requests", b"", "Retry-After: 12")),
+        ErrorCategory.RATE_LIMITED,
+        "429",
+        (12, 12),
+    ),
+    Fault(
+        "429 for a day",
+        _always(answer("429 Too Many Requests", b"", "retry-after: 86400")),
+        ErrorCategory.RATE_LIMITED,
+        "429",
+        (300, 300),
+    ),
+    Fault(
+        "429 by date",
+        _always(answer("429 Too Many Requests", b"", f"retry-after: {formatdate(time.time() + 200, usegmt=True)}")),
+        ErrorCategory.RATE_LIMITED,
+        "429",
+        (1, 200),
+    ),
     Fault("429 bare", _always(answer("429 Too Many Requests")), ErrorCategory.RATE_LIMITED, "429"),
     Fault("JSON-RPC error to all", _jsonrpc("200 OK", code=-32603), ErrorCategory.PROTOCOL, "-32603"),
     Fault("JSON-RPC error to ping", _error_to_ping, None, ""),
@@ -147,9 +182,16 @@ FAULTS = [
     Fault("trickling stream", _trickling_stream, ErrorCategory.TIMEOUT, "within 0.6 s"),
     Fault("slow loris", _slow_loris, ErrorCategory.TIMEOUT, "within 0.6 s"),
     Fault("endless body", _endless(_JSON_HEAD + b"\r\n", b" " * 50_000), ErrorCategory.PROTOCOL, "longer"),
-    Fault("endless stream", _endless(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n", b'data: {"method":"x"}\n\n' * 1000), ErrorCategory.PROTOCOL, "longer"),
+    Fault(
+        "endless stream", _endless(_STREAM_HEAD, b'data: {"method":"x"}\n\n' * 1000), ErrorCategory.PROTOCOL, "longer"
+    ),
     Fault("endless header", _endless(b"HTTP/1.1 200 OK\r\nx: ", b"y" * 5_000), ErrorCategory.PROTOCOL, "header"),
     Fault("endless headers", _endless(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 100), ErrorCategory.PROTOCOL, "header"),
-    Fault("gzip bomb", _always(answer("200 OK", gzip.compress(bytes(10_000_000)), "content-encoding: gzip")), ErrorCategory.PROTOCOL, "compressed"),
+    Fault(
+        "gzip bomb",
+        _always(answer("200 OK", gzip.compress(bytes(10_000_000)), "content-encoding: gzip")),
+        ErrorCategory.PROTOCOL,
+        "compressed",
+    ),
     Fault("ssh", _always(b"SSH-2.0-OpenSSH_9.6\r\n"), ErrorCategory.PROTOCOL, "HTTP"),
-]  # fmt: skip
+]

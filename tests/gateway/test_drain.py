@@ -1,0 +1,67 @@
+"""SIGTERM: running calls end, streams are closed, nothing new is taken, the process ends with status 0."""
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.gateway.speakers import LegacySpeaker
+from tests.gateway.world import Calls, Running, backend, config, entry, free_port, until
+
+START = """
+import sys
+from pathlib import Path
+from vmcp.gateway.server import run
+from vmcp.gateway.settings import ServeOptions
+sys.exit(run(ServeOptions(Path(sys.argv[1]), port=int(sys.argv[2]))))
+"""
+
+
+async def test_a_running_call_ends_and_streams_are_closed(tmp_path: Path) -> None:
+    calls = Calls()
+    with backend("a", "legacy", calls) as a:
+        port = free_port()
+        running = Running(tmp_path / "config.yaml", port)
+        running.write(config(entry("a", a.url)))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", START, str(running.file), str(port), stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            await until(lambda: ready(running))
+            client = await LegacySpeaker.open(running)
+            await until(lambda: listed(client))
+            call = asyncio.create_task(client.ask("tools/call", {"name": "a_slow", "arguments": {"seconds": 1.5}}))
+            headers = {"Accept": "text/event-stream", "Mcp-Session-Id": client.session}
+            async with (
+                httpx.AsyncClient(timeout=30) as http,
+                http.stream("GET", running.url, headers=headers) as stream,
+            ):
+                await until(calls.slow_started.is_set)
+                process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(30):
+                    async for _ in stream.aiter_bytes():
+                        pass
+            answer = await call
+            assert answer.json()["result"]["structuredContent"] == {"result": "slept"}
+            async with asyncio.timeout(30):
+                assert await process.wait() == 0
+            assert process.stderr is not None
+            assert b"Traceback" not in await process.stderr.read()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def ready(running: Running) -> bool:
+    try:
+        return (await running.get("/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def listed(client: LegacySpeaker) -> bool:
+    return "a_slow" in json.dumps((await client.ask("tools/list")).json())
