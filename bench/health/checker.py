@@ -1,12 +1,11 @@
 """The operator's checking process, alone: the real monitor, probe and transport under uvloop, without Kubernetes.
 
 Commands come as lines on stdin; each is answered by one line of JSON on stdout. `sample` tells what has been done
-so far, `reset` forgets the lateness seen until now, end of input ends the process.
+so far, `reset` forgets the lateness seen until now, `lateness` tells every one since, end of input ends the process.
 """
 
 import argparse
 import asyncio
-import gc
 import json
 import resource
 import sys
@@ -15,9 +14,11 @@ from collections.abc import Sequence
 
 import uvloop
 
+from bench.health.simulated import SimulatedTransport
 from vmcp.health.monitor import Change, Check, Monitor
-from vmcp.health.policy import HealthPolicy
+from vmcp.health.policy import BreakerPolicy, HealthPolicy
 from vmcp.health.probe import Probe
+from vmcp.health.snapshot import Circuit
 from vmcp.health.target import Target
 from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport
@@ -29,9 +30,13 @@ class ExactMonitor(Monitor):
     def __init__(self, **arguments: object) -> None:
         super().__init__(**arguments)  # type: ignore[arg-type]
         self.lateness_s: list[float] = []
+        self.trial_lateness_s: list[float] = []
 
     async def _turn(self, key: tuple[str, str], due: float) -> float:
-        self.lateness_s.append(time.monotonic() - due)
+        late = time.monotonic() - due
+        self.lateness_s.append(late)
+        if self._owners[key[0]][key[1]].record.breaker.circuit is Circuit.OPEN:
+            self.trial_lateness_s.append(late)
         return await super()._turn(key, due)
 
 
@@ -61,24 +66,23 @@ def targets(count: int, port: int, policy: HealthPolicy) -> list[Target]:
     ]
 
 
-async def serve(check: Check, watched: Sequence[Target], per_owner: int, *, exact: bool) -> None:
+async def serve(check: Check, watched: Sequence[Target], per_owner: int) -> None:
     """Watch the targets, in objects of `per_owner` each, and answer commands until stdin ends."""
     tally = Tally()
-    monitor = ExactMonitor(check=check, changed=tally.changed) if exact else Monitor(check=check, changed=tally.changed)
+    monitor = ExactMonitor(check=check, changed=tally.changed)
     began = time.process_time()
     for first in range(0, len(watched), per_owner):
         monitor.set_targets(f"uid-{first}", watched[first : first + per_owner])
     set_cpu_s = time.process_time() - began
-    gc.collect()
-    gc.freeze()
     running = asyncio.create_task(monitor.run())
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     print(json.dumps({"ready": True, "set_targets_cpu_s": set_cpu_s}), flush=True)
     while command := (await commands.readline()).decode().strip():
-        late = monitor.lateness_s if isinstance(monitor, ExactMonitor) else []
+        late, trials = monitor.lateness_s, monitor.trial_lateness_s
         if command == "reset":
             late.clear()
+            trials.clear()
         counts = monitor.statistics()
         print(
             json.dumps(
@@ -90,7 +94,8 @@ async def serve(check: Check, watched: Sequence[Target], per_owner: int, *, exac
                     "stalls": counts.stalls,
                     "cpu_s": time.process_time(),
                     "at": time.monotonic(),
-                    "lateness_ms": [round(late_s * 1000, 3) for late_s in late],
+                    "lateness_ms": [round(late_s * 1000, 3) for late_s in late] if command == "lateness" else [],
+                    "trial_lateness_ms": [round(late_s * 1000, 3) for late_s in trials],
                 }
             ),
             flush=True,
@@ -105,16 +110,19 @@ def main() -> None:
     parser.add_argument("--targets", type=int, required=True)
     parser.add_argument("--interval", type=float, required=True, help="seconds")
     parser.add_argument("--per-owner", type=int, default=10)
-    parser.add_argument("--exact", action="store_true", help="keep every lateness")
+    parser.add_argument("--open-time", type=float, default=0.0, help="seconds; a breaker that opens at one failure")
+    parser.add_argument("--simulated", action="store_true", help="answer within the process, 2 ms after the request")
     arguments = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     async def check_all() -> None:
-        policy = HealthPolicy(interval_s=arguments.interval)
-        probe = Probe(HttpTransport(guard=AddressGuard(allow_loopback=True)))
+        breaker = BreakerPolicy(arguments.open_time > 0, failure_threshold=1, timeout_s=arguments.open_time or 60.0)
+        policy = HealthPolicy(interval_s=arguments.interval, breaker=breaker)
+        guard = AddressGuard(allow_loopback=True)
+        probe = Probe(SimulatedTransport() if arguments.simulated else HttpTransport(guard=guard))
         watched = targets(arguments.targets, arguments.port, policy)
-        await serve(probe, watched, arguments.per_owner, exact=arguments.exact)
+        await serve(probe, watched, arguments.per_owner)
 
     uvloop.run(check_all())
 

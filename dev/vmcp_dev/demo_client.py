@@ -1,6 +1,7 @@
 """The MCP client of the demo: the official SDK, connected once, told by the gateway when the tools change."""
 
 import asyncio
+import textwrap
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from vmcp_dev.demo_view import DemoFailed
 _AGAIN_SECONDS = 0.5
 _READ_SECONDS = 30.0
 _CONNECT_SECONDS = 60.0
+_ANSWER_LENGTH = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class DemoClient:
         return time.time()
 
     async def call(self, tool: str, arguments: dict[str, str]) -> str:
-        """The text of the tool's answer.
+        """The beginning of the tool's answer.
 
         Raises:
             DemoFailed: it is an error.
@@ -85,7 +87,7 @@ class DemoClient:
         text = " ".join(block.text for block in answer.content if block.type == "text")
         if answer.is_error:
             raise DemoFailed(f"{tool} failed: {text}")
-        return " ".join(text.split())
+        return textwrap.shorten(text, _ANSWER_LENGTH, placeholder=" …")
 
     async def refused(self, tool: str, arguments: dict[str, str]) -> Refusal:
         """Call a tool whose backend is out.

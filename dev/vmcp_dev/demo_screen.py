@@ -1,6 +1,7 @@
 """What the demo shows: lines that stay, and below them on a terminal a live table of every backend."""
 
 import io
+import re
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -18,7 +19,7 @@ from rich.text import Text
 from vmcp_dev.demo_view import CircuitMove, View, seconds_left
 
 _REFRESH_PER_SECOND = 4
-_COLUMNS = 108
+_COLUMNS = 118
 _COLOURS = {
     "Ready": "green",
     "Degraded": "yellow",
@@ -163,7 +164,9 @@ class Picture(Screen):
 
     def save(self, path: Path) -> None:
         """Write the picture as SVG."""
-        self._console.save_svg(str(path), title="make demo", unique_id="demo")
+        drawn = self._console.export_svg(title="make demo", unique_id="demo")
+        # A picture in a document fetches nothing: the reader's own monospace font will do.
+        path.write_text(re.sub(r"\s*@font-face \{.*?\}", "", drawn, flags=re.DOTALL))
 
 
 def status_table(view: View, tools: Sequence[str]) -> Table:

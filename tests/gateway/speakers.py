@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import httpx
-
 from tests.gateway.world import Running
 
 MODERN = "2026-07-28"

@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 from mcp import Client, MCPError
 from mcp_types import PromptReference
-
 from tests.gateway.world import Running, backend, config, entry, gateway_thread, until
 
 Connect = Callable[[], contextlib.AbstractAsyncContextManager[Client]]
 
 MODES = ("legacy", "auto", "2026-07-28")
-KINDS = ("modern", "legacy", "legacy-json")
+KINDS = ("modern", "legacy", "legacy-json", "sse")
 
 
 @pytest.fixture(params=KINDS, scope="module")
@@ -23,7 +22,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def running(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with backend("alpha", kind) as alpha, backend("beta", kind) as beta:
-        content = config(entry("alpha", alpha.url), entry("beta", beta.url))
+        wire = "sse" if kind == "sse" else "streamable-http"
+        content = config(entry("alpha", alpha.url, transport=wire), entry("beta", beta.url, transport=wire))
         with gateway_thread(tmp_path_factory.mktemp("gateway"), content) as running:
             yield running
 

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import httpx
-
 from tests.gateway.speakers import LegacySpeaker
 from tests.gateway.world import Calls, Running, backend, config, entry, free_port, until
 

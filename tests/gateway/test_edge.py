@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-
 from tests.gateway.speakers import LegacySpeaker, ModernSpeaker, events
 from tests.gateway.world import Running, backend, config, entry, gateway_thread, until
 

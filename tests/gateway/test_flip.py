@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from mcp import Client, MCPError
-
 from tests.gateway.world import Running, backend, config, entry, gateway, until
 
 
@@ -95,7 +94,6 @@ async def test_a_call_to_a_backend_that_is_out_is_answered_at_once_and_sends_not
 
 async def test_nobody_is_told_of_kinds_that_the_backend_has_not(tmp_path: Path) -> None:
     from mcp.server import MCPServer
-
     from tests.gateway.world import BackendServer
 
     def tools_only() -> Any:

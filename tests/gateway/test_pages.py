@@ -29,7 +29,10 @@ async def test_status_and_backend_health_agree(tmp_path: Path) -> None:
             await until(judged)
             status = (await running.get("/status")).json()
             health = (await running.get("/api/backends/health")).json()
-            assert {each["name"]: each["health"] for each in status["backends"]} == {"a": "healthy", "dead": "unhealthy"}
+            assert {each["name"]: each["health"] for each in status["backends"]} == {
+                "a": "healthy",
+                "dead": "unhealthy",
+            }
             assert {name: each["Status"] for name, each in health["backends"].items()} == {
                 each["name"]: each["health"] for each in status["backends"]
             }

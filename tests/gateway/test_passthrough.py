@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.gateway.scripted import Scripted
 from tests.gateway.speakers import LegacySpeaker, ModernSpeaker
 from tests.gateway.world import BackendServer, config, entry, gateway, until
@@ -32,7 +31,9 @@ async def ready(client: LegacySpeaker | ModernSpeaker) -> None:
 
 
 async def test_a_result_is_passed_on_byte_for_byte(tmp_path: Path) -> None:
-    result = b'{ "content" : [ ], "x-unknown":{"b":1,"a":[1.0,2e5,12345678901234567890]},  "text":"\\u00e9\\ud83d\\ude00/" }'
+    result = (
+        b'{ "content" : [ ], "x-unknown":{"b":1,"a":[1.0,2e5,12345678901234567890]},  "text":"\\u00e9\\ud83d\\ude00/" }'
+    )
     with scripted(False, tools__call=result) as (_, content):
         async with gateway(tmp_path, content) as running:
             client = await LegacySpeaker.open(running)
@@ -68,7 +69,9 @@ async def test_a_result_of_megabytes_goes_through(tmp_path: Path) -> None:
 
 
 async def test_unknown_members_of_listed_tools_are_kept(tmp_path: Path) -> None:
-    tool = b'{"name":"echo","inputSchema":{"type":"object","$defs":{"x":{"const":1.0}}},"x-new":[ 1 ],"_meta":{"k":"v"}}'
+    tool = (
+        b'{"name":"echo","inputSchema":{"type":"object","$defs":{"x":{"const":1.0}}},"x-new":[ 1 ],"_meta":{"k":"v"}}'
+    )
     with scripted(False, tools__list=b'{"tools":[' + tool + b"]}") as (_, content):
         async with gateway(tmp_path, content) as running:
             client = await LegacySpeaker.open(running)

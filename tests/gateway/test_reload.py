@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.gateway.speakers import LegacySpeaker
 from tests.gateway.world import Running, backend, config, entry, free_port, gateway, until
+
+from vmcp.gateway.settings import read_config
 
 
 async def workloads(client: LegacySpeaker) -> set[str]:
@@ -102,7 +103,9 @@ async def test_a_backend_with_outgoing_auth_that_is_not_built_is_never_called(tm
     with backend("a") as a, backend("b") as b:
         auth = {
             "source": "inline",
-            "backends": {"b": {"type": "headerInjection", "headerInjection": {"headerName": "X-Key", "headerValue": "s3cret"}}},
+            "backends": {
+                "b": {"type": "headerInjection", "headerInjection": {"headerName": "X-Key", "headerValue": "s3cret"}}
+            },
         }
         content = config(entry("a", a.url), entry("b", b.url), outgoingAuth=auth)
         async with gateway(tmp_path, content) as running:
@@ -118,7 +121,10 @@ async def test_a_backend_with_outgoing_auth_that_is_not_built_is_never_called(tm
 
 REFUSED = [
     ("incomingAuth: {type: oidc}\nbackends: []", "incomingAuth"),
-    ("incomingAuth: {type: anonymous}\nbackends: [{name: a, url: nope, transport: streamable-http}]", "backends[0].url"),
+    (
+        "incomingAuth: {type: anonymous}\nbackends: [{name: a, url: nope, transport: streamable-http}]",
+        "backends[0].url",
+    ),
     ("backends: []", "incomingAuth"),
     ("[", "YAML"),
     (
@@ -178,3 +184,8 @@ async def status_is(client: LegacySpeaker, status: int) -> bool:
 async def lists_again(client: LegacySpeaker) -> bool:
     answer = await client.ask("tools/list")
     return answer.status_code == 200 and len(answer.json()["result"]["tools"]) == 5
+
+
+def test_the_example_is_served() -> None:
+    example = Path(__file__).parents[2] / "examples" / "standalone.yaml"
+    assert [each.name for each in read_config(example).backends] == ["clock", "notes"]

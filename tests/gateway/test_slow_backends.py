@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 import pytest
 from mcp import Client, MCPError
-
 from tests.gateway.speakers import LegacySpeaker
 from tests.gateway.world import Calls, backend, config, entry, free_port, gateway, hanging_backend, until
 
@@ -60,7 +59,10 @@ async def test_calls_go_on_while_another_backend_hangs_in_calls(tmp_path: Path) 
 async def test_a_call_ends_at_its_backends_own_timeout(tmp_path: Path) -> None:
     with backend("a") as a, backend("b") as b:
         content = config(entry("a", a.url), entry("b", b.url))
-        content["operational"] = {**content["operational"], "timeouts": {"default": "30s", "perWorkload": {"a": "300ms"}}}
+        content["operational"] = {
+            **content["operational"],
+            "timeouts": {"default": "30s", "perWorkload": {"a": "300ms"}},
+        }
         async with gateway(tmp_path, content) as running, Client(running.url, mode="legacy") as client:
             await until(lambda: sdk_lists(client, 10))
             with pytest.raises(MCPError) as caught:
@@ -121,9 +123,7 @@ async def test_a_call_is_cancelled_at_the_backend_when_its_client_leaves(tmp_pat
             async with gateway(tmp_path, config(entry("a", a.url))) as running:
                 client = await LegacySpeaker.open(running)
                 await until(lambda client=client: has_tools(client, 5))
-                call = asyncio.create_task(
-                    client.ask("tools/call", {"name": "a_slow", "arguments": {"seconds": 25}})
-                )
+                call = asyncio.create_task(client.ask("tools/call", {"name": "a_slow", "arguments": {"seconds": 25}}))
                 await until(calls.slow_started.is_set)
                 call.cancel()
                 await until(calls.slow_cancelled.is_set)
@@ -153,8 +153,7 @@ async def test_a_client_that_sends_half_a_request_and_leaves_harms_nobody(tmp_pa
             port = int(running.origin.rpartition(":")[2])
             for _ in range(20):
                 with socket.create_connection(("127.0.0.1", port)) as sock:
-                    head = b"POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
-                    sock.sendall(head + b'{"jsonrpc"')
+                    sock.sendall(b"POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n" + b'{"jsonrpc"')
             assert (await running.get("/health")).status_code == 200
 
 

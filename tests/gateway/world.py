@@ -98,7 +98,9 @@ class LegacyOnly:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         headers = dict(scope.get("headers", []))
         if headers.get(b"mcp-protocol-version", b"").startswith(b"2026"):
-            body = b'{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: Server not initialized"},"id":null}'
+            body = (
+                b'{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: Server not initialized"},"id":null}'
+            )
             head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
             await send({"type": "http.response.start", "status": 400, "headers": head})
             await send({"type": "http.response.body", "body": body})
@@ -142,7 +144,9 @@ class BackendServer:
 
 @contextlib.contextmanager
 def backend(name: str, kind: str = "modern", calls: Calls | None = None) -> Iterator[BackendServer]:
-    """A demo server: `modern` (speaks both eras), `legacy` (sessions, streams), `legacy-json` (stateless, JSON)."""
+    """A demo server: `modern` (speaks both eras), `legacy` (sessions, streams), `legacy-json` (stateless, JSON),
+    `sse` (the older HTTP+SSE transport, at the same path).
+    """
 
     def app() -> Any:
         server = demo_server(name, calls)
@@ -151,6 +155,8 @@ def backend(name: str, kind: str = "modern", calls: Calls | None = None) -> Iter
                 return server.streamable_http_app()
             case "legacy":
                 return LegacyOnly(server.streamable_http_app())
+            case "sse":
+                return server.sse_app(sse_path="/mcp")
             case _:
                 return LegacyOnly(server.streamable_http_app(stateless_http=True, json_response=True))
 
@@ -170,7 +176,7 @@ def hanging_backend() -> Iterator[str]:
 
 
 def entry(name: str, url: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "url": url, "transport": "streamable-http", **more}
+    return {"name": name, "url": url, "transport": "streamable-http"} | more
 
 
 FAST = {

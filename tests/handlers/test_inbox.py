@@ -9,6 +9,7 @@ import pytest
 from vmcp.api.kinds import MCP_SERVER, MCP_SERVER_ENTRY, Kind
 from vmcp.handlers.inbox import Inbox, Seen
 from vmcp.handlers.memo import Memo
+from vmcp.handlers.watchage import WatchAge
 
 
 def seen(name: str, version: int = 1, *, kind: Kind = MCP_SERVER, deleted: bool = False, listed: bool = False) -> Seen:
@@ -94,6 +95,6 @@ async def test_many_threads_lose_nothing_and_everything_is_received_in_the_loop(
 async def test_an_event_of_a_watch_is_handed_over_as_it_is(
     received: Received, event_type: Any, deleted: bool, listed: bool
 ) -> None:
-    Memo(received.inbox).seen(MCP_SERVER, {"type": event_type, "object": seen("a").obj})  # type: ignore[typeddict-item]
+    Memo(received.inbox, WatchAge()).seen(MCP_SERVER, {"type": event_type, "object": seen("a").obj})  # type: ignore[typeddict-item]
     await asyncio.sleep(0)
     assert received.events == [seen("a", deleted=deleted, listed=listed)]

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 from tests.health.fakeclock import FakeClock, run
-from tests.health.fleet import POLICY, REFUSED, Backends, Fleet, target
+from tests.health.fleet import OK, POLICY, REFUSED, Backends, Fleet, target
 
 from vmcp.health.breaker import EarlyEnd
 from vmcp.health.monitor import Change, Monitor
+from vmcp.health.outcome import Outcome
 from vmcp.health.policy import HealthPolicy
 from vmcp.health.snapshot import Circuit, Health, Snapshot
+from vmcp.health.target import Target
 
 
 @pytest.fixture
@@ -29,6 +31,25 @@ def test_a_removed_target_reports_nowhere(fleet: Fleet) -> None:
     fleet.runs(act)
     assert {change.after.name for change in fleet.changes} == {"b"}
     assert fleet.backends.forgotten == ["a-1"]
+
+
+def test_not_even_a_check_that_cannot_be_cancelled_reports_for_a_removed_target(fleet: Fleet) -> None:
+    async def stubborn(_: Target) -> Outcome:
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            return REFUSED
+        return OK
+
+    async def act() -> None:
+        fleet.backends.check = stubborn  # type: ignore[method-assign]
+        fleet.monitor.set_targets("uid", [target("a")])
+        await asyncio.sleep(2)
+        fleet.monitor.set_targets("uid", [])
+        await asyncio.sleep(20)
+
+    fleet.runs(act)
+    assert fleet.changes == []
 
 
 def test_a_forgotten_owner_is_forgotten(fleet: Fleet) -> None:

@@ -1,5 +1,7 @@
+from dataclasses import replace
+
 import pytest
-from tests.health.checked import REFUSED, THRESHOLDS_ONLY, WALL, WITH_BREAKER, Backend
+from tests.health.checked import OK, REFUSED, THRESHOLDS_ONLY, WALL, WITH_BREAKER, Backend
 
 from vmcp.health import tracker
 from vmcp.health.policy import HealthPolicy
@@ -48,3 +50,11 @@ def test_failures_counted_before_a_restart_still_count() -> None:
 def test_a_breaker_switched_off_meanwhile_is_recalled_closed() -> None:
     record = recalled(Backend().opened().snapshot, policy=THRESHOLDS_ONLY, wall=WALL)
     assert (record.breaker.circuit, record.health) == (Circuit.CLOSED, Health.UNHEALTHY)
+
+
+def test_trials_that_succeeded_before_a_restart_are_asked_for_again() -> None:
+    careful = replace(WITH_BREAKER, breaker=replace(WITH_BREAKER.breaker, success_threshold=2))
+    backend = Backend(careful).opened()
+    backend.record = recalled(backend.checked(OK), policy=careful, wall=WALL)
+    assert backend.checked(OK).circuit is Circuit.HALF_OPEN
+    assert backend.checked(OK).circuit is Circuit.CLOSED

@@ -237,6 +237,8 @@ def test_the_note_of_a_target_is_part_of_its_message() -> None:
     backend = Backend()
     backend.target = replace(backend.target, note="certificate not verified")
     assert backend.checked(REFUSED).detail == "connection refused; certificate not verified"
+    sentence = replace(REFUSED, detail="Connection refused.")
+    assert backend.checked(sentence).detail == "Connection refused; certificate not verified"
     assert backend.checked(OK).detail == "certificate not verified"
 
 

@@ -116,9 +116,7 @@ def in_pod(
     return enter
 
 
-async def test_config_map_and_status_are_applied_live(
-    home: Home, in_pod: Callable[[], None], tmp_path: Path
-) -> None:
+async def test_config_map_and_status_are_applied_live(home: Home, in_pod: Callable[[], None], tmp_path: Path) -> None:
     with backend("a") as a, backend("b") as b:
         first = config(entry("a", a.url, fingerprint="fa"))
         home.create(first)

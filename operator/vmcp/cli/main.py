@@ -12,10 +12,11 @@ import typer
 import uvloop
 
 from vmcp import __version__
+from vmcp.cli.logs import LogFormat, log_to_stderr
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+LogFormatOption = Annotated[LogFormat, typer.Option(envvar="VMCP_LOG_FORMAT", help="What a line of the log is.")]
 
 
 @app.callback()
@@ -39,22 +40,45 @@ def operator(
         bool,
         typer.Option(envvar="VMCP_ALLOW_LOOPBACK", help="Let checks reach loopback addresses (development)."),
     ] = False,
-    liveness: Annotated[
+    listen: Annotated[
         str,
-        typer.Option(envvar="VMCP_LIVENESS", help="URL to answer liveness on, such as http://0.0.0.0:8080/healthz."),
+        typer.Option(
+            envvar="VMCP_LISTEN",
+            help="host:port for /healthz, /readyz and /metrics, such as 0.0.0.0:8080; unset = none.",
+        ),
     ] = "",
+    leader_elect: Annotated[
+        bool | None,
+        typer.Option(
+            envvar="VMCP_LEADER_ELECT",
+            help="Work only while holding a Lease, for several replicas; unset = in a pod only.",
+            show_default=False,
+        ),
+    ] = None,
+    lease_namespace: Annotated[
+        str,
+        typer.Option(envvar="VMCP_LEASE_NAMESPACE", help="Namespace of that Lease; unset = the pod's, else default."),
+    ] = "",
+    log_format: LogFormatOption = LogFormat.TEXT,
     debug: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
     """Watch VirtualMCPServers: deploy their gateways, check their backends, report their status."""
+    from vmcp.handlers.listener import Address
     from vmcp.handlers.operator import OperatorOptions, operate
 
-    _log_to_stderr(debug)
+    log_to_stderr(debug=debug, style=log_format)
+    try:
+        address = Address.parse(listen) if listen else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--listen") from None
     options = OperatorOptions(
         kubeconfig=str(kubeconfig) if kubeconfig else None,
         namespaces=tuple(namespace or ()),
         image=image,
         allow_loopback=allow_loopback,
-        liveness_endpoint=liveness,
+        listen=address,
+        leader_elect=kubeconfig is None if leader_elect is None else leader_elect,
+        lease_namespace=lease_namespace,
     )
     _run(operate(options))
 
@@ -64,13 +88,14 @@ def serve(
     config: Annotated[Path, typer.Option(help="The gateway's configuration: YAML or JSON.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 = a free one.")] = 4483,
+    log_format: LogFormatOption = LogFormat.TEXT,
     debug: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
     """Run one gateway: in a pod by its VirtualMCPServer, elsewhere alone, with health checks of its own."""
     from vmcp.gateway.server import run
     from vmcp.gateway.settings import ServeOptions
 
-    _log_to_stderr(debug)
+    log_to_stderr(debug=debug, style=log_format)
     sys.exit(run(ServeOptions(config=config, host=host, port=port, debug=debug)))
 
 
@@ -85,29 +110,23 @@ def main() -> None:
     app()
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run until done or until SIGTERM or SIGINT, which end it cleanly with status 0."""
+def _run(work: Coroutine[Any, Any, int]) -> None:
+    """Run until done, and exit with its status; SIGTERM and SIGINT end it cleanly with status 0."""
 
-    async def until_stopped() -> None:
+    async def until_stopped() -> int:
         task = asyncio.ensure_future(work)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, task.cancel)
         try:
-            await task
+            return await task
         except asyncio.CancelledError:
             logging.getLogger("vmcp").info("stopped")
+            return 0
 
     try:
-        uvloop.run(until_stopped())
+        status = uvloop.run(until_stopped())
     except Exception:
         logging.getLogger("vmcp").exception("ended by an error")
-        sys.exit(1)
-
-
-def _log_to_stderr(debug: bool) -> None:
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-    for noisy in ("kopf", "asyncio", "aiohttp"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # It warns that it is not in the main thread, which is on purpose.
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+        status = 1
+    sys.exit(status)

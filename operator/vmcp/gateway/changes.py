@@ -70,10 +70,13 @@ class Changes:
 
     def __init__(self) -> None:
         self._listeners: set[Listener] = set()
+        self._closed = False
 
     def add(self, listener: Listener) -> None:
-        """Tell this listener from now on."""
+        """Tell this listener from now on; once closed, it is ended at once."""
         self._listeners.add(listener)
+        if self._closed:
+            listener.close()
 
     def remove(self, listener: Listener) -> None:
         """Forget the listener; unknown ones are no error."""
@@ -86,7 +89,12 @@ class Changes:
             for listener in self._listeners:
                 listener.tell(changed)
 
-    def close(self) -> None:
-        """End every stream (the gateway stops)."""
+    def interrupt(self) -> None:
+        """End every stream that is open now."""
         for listener in tuple(self._listeners):
             listener.close()
+
+    def close(self) -> None:
+        """End every stream, now and later (the gateway stops)."""
+        self._closed = True
+        self.interrupt()

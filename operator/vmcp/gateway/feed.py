@@ -5,7 +5,8 @@ time to time. A slow or dead backend costs its own feed only.
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from vmcp.api.category import ErrorCategory
 from vmcp.gateway.listing import Item, Listed, fetch
@@ -154,7 +155,8 @@ class Feed:
             retry_s = min(retry_s * 2, LAST_RETRY_S)
             if not self.failure and self.upstream.backend.era is not None:
                 try:
-                    self._told = True
+                    # Some servers keep a stream open and never tell of a change; what they say they do decides.
+                    self._told = _tells(self.upstream.backend.capabilities)
                     async for changed in self.upstream.backend.listen():
                         retry_s = FIRST_RETRY_S
                         self.stale(changed)
@@ -174,3 +176,9 @@ class Feed:
         if self.failure != reason:
             log.warning("backend %s: its lists could not be read: %s", self.upstream.name, reason)
         self.failure = reason
+
+
+def _tells(capabilities: Mapping[str, Any]) -> bool:
+    """Whether a server says that it tells of every list that it has."""
+    offered = [capabilities[listed.capability] for listed in Listed if listed.capability in capabilities]
+    return all(isinstance(each, Mapping) and each.get("listChanged") is True for each in offered)

@@ -75,8 +75,8 @@ class Legacy:
         """Several messages at once: only where the session agreed on the one revision that has batches."""
         session = self._sessions.get(session_id) if session_id else None
         if session is None or session.version != BATCH_VERSION:
-            message = "batches are not supported; send one message a request"
-            await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, message)
+            refusal = "batches are not supported; send one message a request"
+            await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, refusal)
             return
         try:
             messages = [jsonrpc.decode(bytes(raw)) for raw in msgspec.json.decode(body, type=list[Raw])]

@@ -61,20 +61,20 @@ class Gateway:
         self._tasks = tasks
         self._config = config
         self._closed = ""
+        self._stopping = ""
         self._waiting_for = "" if home is None else "waiting for the first look at the status"
         guard = AddressGuard(
             refused=_api_server_address(),
             # On a laptop the backends are on loopback; in a Pod loopback is the gateway itself.
             allow_loopback=home is None or os.environ.get("VMCP_ALLOW_LOOPBACK", "") in ("1", "true"),
         )
-        self._transport = HttpTransport(guard=guard)
+        backends = HttpTransport(guard=guard)
+        self._transports = [backends]
         self._changes = Changes()
         self._metrics = Metrics()
         catalog = Catalog(self._changes)
-        self.fleet = Fleet(
-            transport=self._transport, catalog=catalog, metrics=self._metrics, tasks=tasks, version=__version__
-        )
-        self._view = View(fleet=self.fleet, check=Probe(self._transport), reported=home is not None)
+        self.fleet = Fleet(transport=backends, catalog=catalog, metrics=self._metrics, tasks=tasks, version=__version__)
+        self._view = View(fleet=self.fleet, check=Probe(backends), reported=home is not None)
         self.sessions = Sessions(self._changes)
         router = Router(fleet=self.fleet, catalog=catalog, metrics=self._metrics, tasks=tasks)
         server_info = {"name": config.name, "version": __version__}
@@ -83,7 +83,7 @@ class Gateway:
             metrics=self._metrics,
             group=lambda: self._config.group_ref,
             mode="static" if home is None else "dynamic",
-            not_ready=lambda: self._closed or self._waiting_for,
+            not_ready=lambda: self._stopping or self._closed or self._waiting_for,
         )
         self._metrics.observe(
             sessions=lambda: len(self.sessions),
@@ -105,7 +105,9 @@ class Gateway:
         if self._home is None:
             self._tasks.create_task(self._watch_file())
             return
+        # The one place that may talk to the API server: no guard refuses it here.
         transport = HttpTransport(guard=AddressGuard(allow_loopback=True))
+        self._transports.append(transport)
         namespace, name = self._home.namespace, self._home.name
         watches = (
             (f"/api/v1/namespaces/{namespace}/configmaps", f"{name}-vmcp-config", self._config_map),
@@ -116,13 +118,15 @@ class Gateway:
             self._tasks.create_task(watch.run())
         self._tasks.create_task(self._stop_waiting())
 
-    def end_streams(self) -> None:
-        """End what never ends by itself, so that a drain waits for calls only."""
+    def drain(self) -> None:
+        """Take no new clients, and end what never ends by itself: what is waited for then is calls only."""
+        self._stopping = "stopping"
         self._changes.close()
 
     async def close(self) -> None:
-        """Close every connection to backends."""
-        await self._transport.close()
+        """Close every connection of ours."""
+        for transport in self._transports:
+            await transport.close()
 
     def reconfigure(self, text: str) -> None:
         """Take over a changed configuration, or stop serving where it must fail closed."""
@@ -144,7 +148,7 @@ class Gateway:
         if not self._closed:
             log.error("not serving: %s", reason)
         self._closed = f"configuration refused: {reason}"
-        self.end_streams()
+        self._changes.interrupt()
 
     def _apply(self, config: GatewayConfig) -> None:
         self._view.configure(config, self.fleet.configure(config))
@@ -243,7 +247,7 @@ def _listen(options: ServeOptions) -> socket.socket:
 async def _stop(stopping: asyncio.Event, server: uvicorn.Server, gateway: Gateway) -> None:
     await stopping.wait()
     log.info("stopping: running calls have %d s", DRAIN_S)
-    gateway.end_streams()
+    gateway.drain()
     server.should_exit = True
 
 

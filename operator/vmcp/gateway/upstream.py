@@ -3,7 +3,7 @@
 import time
 
 from vmcp.api.gatewayconfig import GatewayBackend
-from vmcp.health.snapshot import Health, Snapshot, usable
+from vmcp.health.snapshot import Circuit, Health, Snapshot, usable
 from vmcp.mcp.backend import Backend
 
 
@@ -36,7 +36,9 @@ class Upstream:
         return self.usable != before
 
     def retry_after_s(self) -> int | None:
-        """Whole seconds until the circuit is tried again; None when it is not open."""
+        """Whole seconds until the circuit may be closed again; None when it is closed."""
+        if self.snapshot.circuit is Circuit.HALF_OPEN:
+            return 1
         if self.snapshot.open_until is None:
             return None
         # Never 0: the trial itself takes a moment, and "retry in 0 s" makes clients spin.

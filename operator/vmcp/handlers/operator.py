@@ -4,22 +4,35 @@ import asyncio
 import logging
 import os
 import socket
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from vmcp.handlers.filelimit import FileLimit
 from vmcp.handlers.inbox import Inbox, Seen
+from vmcp.handlers.listener import Address, Listener, Page
+from vmcp.handlers.measured import MeasuredCheck
+from vmcp.handlers.metrics import Metrics, Sources
 from vmcp.handlers.queue import KeyedQueue
 from vmcp.handlers.resync import Resync
+from vmcp.handlers.schemacheck import SchemaCheck
+from vmcp.handlers.tracing import Tracing, tracing
+from vmcp.handlers.vitals import Vitals
+from vmcp.handlers.watchage import WatchAge
 from vmcp.handlers.watching import Watching, watch
 from vmcp.health.clock import SystemClock
 from vmcp.health.monitor import Change, Monitor
 from vmcp.health.probe import Probe
+from vmcp.health.snapshot import Circuit, Snapshot, Transition
 from vmcp.kube.client import Kube, connect
+from vmcp.kube.lease import Alone, Leadership, Lease, LeaseLost, identity, lease_name, own_namespace
 from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport
 from vmcp.reconcile.affected import affected
 from vmcp.reconcile.cache import Cache, Key
 from vmcp.reconcile.reconciler import Reconciler
 from vmcp.status.events import EventRecorder, Reference
+from vmcp.status.findings import Findings
 from vmcp.status.news import is_urgent
 from vmcp.status.writer import StatusWriter
 
@@ -38,71 +51,151 @@ class OperatorOptions:
         namespaces: which are served; empty = all.
         image: of the gateways.
         allow_loopback: let probes reach loopback addresses: for development on one machine.
-        liveness_endpoint: URL to answer on, such as `http://0.0.0.0:8080/healthz`; empty = none.
+        listen: where `/healthz`, `/readyz` and `/metrics` are answered; None = nowhere.
+        leader_elect: work only while holding the Lease, so that a second process may wait for it.
+        lease_namespace: where that Lease is; empty = the namespace of this pod.
     """
 
     kubeconfig: str | None = None
     namespaces: tuple[str, ...] = ()
     image: str = ""
     allow_loopback: bool = False
-    liveness_endpoint: str = ""
+    listen: Address | None = None
+    leader_elect: bool = False
+    lease_namespace: str = ""
 
 
-async def operate(options: OperatorOptions) -> None:
-    """Run until cancelled. Raises what ends a loop that must not end."""
+async def operate(options: OperatorOptions) -> int:
+    """Run until cancelled, or until the Lease is lost, which gives exit status 1.
+
+    Raises what ends a loop that must not end.
+    """
     if options.kubeconfig:
         os.environ["KUBECONFIG"] = options.kubeconfig
     guard = AddressGuard(refused=await _own_addresses(), allow_loopback=options.allow_loopback)
     transport = HttpTransport(guard=guard)
+    traced = tracing()
+    status = 0
     try:
         async with connect(options.kubeconfig) as kube:
-            await _Operator(kube, transport, options).run()
+            await _Operator(kube, transport, options, traced).run()
+    except* LeaseLost as lost:
+        log.error("ending, since another operator may work now: %s", _first(lost))
+        status = 1
     finally:
         await transport.close()
+        await asyncio.to_thread(traced.shutdown)
+    return status
+
+
+def _leadership(kube: Kube, options: OperatorOptions) -> Leadership:
+    if not options.leader_elect:
+        return Alone()
+    return Lease(
+        kube=kube,
+        namespace=options.lease_namespace or own_namespace(),
+        name=lease_name(options.namespaces),
+        identity=identity(),
+    )
 
 
 class _Operator:
-    def __init__(self, kube: Kube, transport: HttpTransport, options: OperatorOptions) -> None:
+    def __init__(self, kube: Kube, transport: HttpTransport, options: OperatorOptions, traced: Tracing) -> None:
         self._options = options
+        self._traced = traced
+        self._leadership = _leadership(kube, options)
+        # Whatever writes for the leader asks before each write whether this still is the leader.
+        writing = kube.fenced(self._leadership.check)
         self._cache = Cache()
         self._queue: KeyedQueue[Key] = KeyedQueue()
+        self._files = FileLimit()
+        self._age = WatchAge()
+        self._schema = SchemaCheck(kube)
+        self._filled = False
+        self._transitions: Counter[tuple[Circuit, Circuit]] = Counter()
         clock = SystemClock()
-        self._monitor = Monitor(check=Probe(transport), changed=self._changed, clock=clock)
+        self._check = MeasuredCheck(Probe(transport))
+        self._monitor = Monitor(check=traced.check(self._check), changed=self._changed, clock=clock)
         self._writer = StatusWriter(
-            kube=kube,
+            kube=writing,
             compose=lambda uid: self._reconciler.findings(uid),
             snapshots=lambda uid: self._reconciler.snapshots(uid),
             clock=clock,
         )
         self._reconciler = Reconciler(
-            kube=kube,
+            kube=writing,
             cache=self._cache,
             monitor=self._monitor,
             writer=self._writer,
             clock=clock,
             image=options.image,
         )
-        self._events = EventRecorder(kube=kube, instance=socket.gethostname(), clock=clock)
+        self._events = EventRecorder(kube=writing, instance=socket.gethostname(), clock=clock)
         self._resync = Resync(kube=kube, cache=self._cache, add=self._queue.add, namespaces=options.namespaces)
+        self._vitals = Vitals(
+            now=clock.monotonic,
+            filled=lambda: self._filled,
+            schema_problem=lambda: self._schema.problem,
+            leading=lambda: self._leadership.held,
+            last_turn=lambda: self._monitor.statistics().last_turn,
+            watch_heard=lambda: self._age.last,
+            api_answered=lambda: kube.answered_at,
+        )
 
     async def run(self) -> None:
-        inbox = Inbox(asyncio.get_running_loop(), self._seen)
-        watching = Watching(self._options.namespaces, self._options.liveness_endpoint)
-        await self._resync.fill()
-        log.info("caches are filled; watching %s", ", ".join(self._options.namespaces) or "all namespaces")
-        try:
-            await self._serve(inbox, watching)
-        finally:
-            await self._writer.drain(DRAIN_S)
+        async with asyncio.TaskGroup() as parts:
+            if self._options.listen is not None:
+                listener = Listener(self._options.listen, self._pages())
+                parts.create_task(listener.run(), name="listen")
+            parts.create_task(self._schema.run(), name="schema")
+            parts.create_task(self._follow(), name="follow")
 
-    async def _serve(self, inbox: Inbox, watching: Watching) -> None:
+    async def _follow(self) -> None:
+        """Keep the caches warm, and lead as soon as this process may."""
+        inbox = Inbox(asyncio.get_running_loop(), self._seen)
+        await self._resync.fill()
+        self._filled = True
+        log.info("caches are filled; watching %s", ", ".join(self._options.namespaces) or "all namespaces")
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(watch(inbox, watching), name="watch")
+            loops.create_task(watch(inbox, Watching(self._age, self._options.namespaces)), name="watch")
             loops.create_task(self._resync.run(), name="resync")
-            loops.create_task(self._queue.run(self._reconciler.reconcile), name="reconcile")
-            loops.create_task(self._monitor.run(), name="monitor")
-            loops.create_task(self._writer.run(), name="status")
-            loops.create_task(self._events.run(), name="events")
+            loops.create_task(self._lead(), name="lead")
+
+    async def _lead(self) -> None:
+        """Wait for leadership, work, and give it back last of all: nothing is written without it."""
+        await self._leadership.acquire()
+        try:
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(self._leadership.keep(), name="lease")
+                loops.create_task(self._queue.run(self._traced.reconcile(self._reconcile)), name="reconcile")
+                loops.create_task(self._monitor.run(), name="monitor")
+                loops.create_task(self._writer.run(), name="status")
+                loops.create_task(self._events.run(), name="events")
+        finally:
+            if self._leadership.held:
+                await self._writer.drain(DRAIN_S)
+                await self._leadership.release()
+
+    async def _reconcile(self, key: Key) -> float | None:
+        again = await self._reconciler.reconcile(key)
+        self._files.judge(self._monitor.statistics().keys)
+        return again
+
+    def _pages(self) -> dict[str, Callable[[], Page]]:
+        metrics = Metrics(
+            Sources(
+                leading=lambda: self._leadership.held,
+                objects=lambda: [(found, self._reconciler.snapshots(found.uid)) for found in self._reconciler.known()],
+                scheduler=self._monitor.statistics,
+                writer=self._writer.statistics,
+                events=self._events.statistics,
+                queue=self._queue.statistics,
+                watch_age_s=lambda: self._age.seconds,
+                check=self._check,
+                transitions=self._transitions,
+            )
+        )
+        return {"/healthz": self._vitals.healthz, "/readyz": self._vitals.readyz, "/metrics": metrics.page}
 
     def _seen(self, seen: Seen) -> None:
         """An event of a watch: remember the object, and reconcile whom it concerns, before and after."""
@@ -121,19 +214,34 @@ class _Operator:
         """A check is over, or a circuit moved."""
         if is_urgent(change.before, change.after):
             self._writer.report(change.owner)
+        if change.transition is None:
+            return
+        self._transitions[change.transition.before, change.transition.after] += 1
         found = self._reconciler.findings(change.owner)
-        if change.transition is not None and found is not None:
+        if found is not None:
             about = Reference(found.namespace, found.name, found.uid)
             self._events.transition(about, change.after, change.transition)
-            log.info(
-                "%s/%s backend %s: circuit %s -> %s, %s",
-                found.namespace,
-                found.name,
-                change.after.name,
-                change.transition.before,
-                change.transition.after,
-                change.transition.reason,
-            )
+            _log_transition(found, change.after, change.transition)
+
+
+def _log_transition(found: Findings, backend: Snapshot, transition: Transition) -> None:
+    text = "%s/%s backend %s: circuit %s -> %s, %s"
+    facts = {
+        "namespace": found.namespace,
+        "name": found.name,
+        "backend": backend.name,
+        "from": str(transition.before),
+        "to": str(transition.after),
+        "reason": transition.reason,
+    }
+    log.info(text, *facts.values(), extra={"facts": facts})
+
+
+def _first(group: BaseExceptionGroup[LeaseLost]) -> BaseException:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
 
 
 async def _own_addresses() -> list[str]:

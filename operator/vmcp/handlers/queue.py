@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 FIRST_BACKOFF_S = 0.2
@@ -15,6 +16,15 @@ LAST_BACKOFF_S = 60.0
 
 K = TypeVar("K")
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatistics:
+    """Keys that wait now, backoff included, and attempts since the start."""
+
+    depth: int
+    succeeded: int
+    failed: int
 
 
 class KeyedQueue(Generic[K]):
@@ -27,11 +37,17 @@ class KeyedQueue(Generic[K]):
         self._delayed: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._arrived = asyncio.Event()
+        self._succeeded = 0
+        self._failed = 0
         self._workers = workers
         self._attempt_timeout_s = attempt_timeout_s
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._delayed)
+
+    def statistics(self) -> QueueStatistics:
+        """Counts since the start, and what waits now."""
+        return QueueStatistics(len(self), self._succeeded, self._failed)
 
     def add(self, key: K) -> None:
         """Run this key as soon as a worker is free; a wait for backoff ends."""
@@ -75,10 +91,12 @@ class KeyedQueue(Generic[K]):
             async with asyncio.timeout(self._attempt_timeout_s):
                 delay_s = await reconcile(key)
         except Exception as error:
+            self._failed += 1
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             delay_s = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
             log.warning("reconcile failed, again in %.1f s: %s: %s", delay_s, key, str(error) or type(error).__name__)
         else:
+            self._succeeded += 1
             self._failures.pop(key, None)
         if delay_s is not None:
             self.add_after(key, delay_s)

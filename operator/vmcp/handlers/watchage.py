@@ -14,12 +14,17 @@ import aiohttp
 
 
 class WatchAge:
-    """When each open watch was last heard of. Written in kopf's thread, read in any."""
+    """When each open watch was last heard of. Written in kopf's thread, read in any.
+
+    Attributes:
+        sessions: how many were made.
+    """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._streams: dict[int, float] = {}
         self._last = now()
+        self.sessions = 0
 
     @property
     def seconds(self) -> float:
@@ -32,7 +37,7 @@ class WatchAge:
         """Monotonic seconds: when anything was delivered last; at first, when watching began."""
         return self._last
 
-    def session(self, *, connector: aiohttp.BaseConnector, headers: dict[str, str], **more: Any) -> aiohttp.ClientSession:
+    def session(self, **options: Any) -> aiohttp.ClientSession:
         """A session whose watches are noted here; to be made in the loop that uses it."""
 
         class Response(aiohttp.ClientResponse):
@@ -43,7 +48,8 @@ class WatchAge:
                 return self
 
         age = self
-        return aiohttp.ClientSession(connector=connector, headers=headers, response_class=Response, **more)
+        self.sessions += 1
+        return aiohttp.ClientSession(response_class=Response, **options)
 
     def heard(self, stream: int) -> None:
         """An open watch delivered something, or was opened."""

@@ -10,34 +10,55 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import kopf
 
 from vmcp.handlers import mcpgroups, mcpserverentries, mcpservers, owned, virtualmcpservers
 from vmcp.handlers.inbox import Inbox
 from vmcp.handlers.memo import Memo
+from vmcp.handlers.watchage import WatchAge
 from vmcp.reconcile.names import OWNED_SELECTOR
 
 HANDLERS = (virtualmcpservers, mcpgroups, mcpserverentries, mcpservers, owned)
 """Importing them registers them."""
 
 RESTART_S = 1.0
+LOGIN_AGAIN_S = 1.0
 STOP_S = 10.0
 
 log = logging.getLogger(__name__)
 
 
 @kopf.on.login()
-def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+async def login(memo: Memo, **kwargs: Any) -> kopf.AiohttpSession | None:
     """By the kubeconfig that KUBECONFIG names, else as the pod that this process runs in."""
-    return kopf.login_with_kubeconfig(**kwargs) or kopf.login_with_service_account(**kwargs)
+    info = kopf.login_with_kubeconfig(**kwargs) or kopf.login_with_service_account(**kwargs)
+    if info is None:
+        return None
+    # kopf tells refused credentials from new ones by comparing them, and no two sessions are equal: without a pause
+    # a token that is refused would be tried again and again.
+    if memo.age.sessions:
+        await asyncio.sleep(LOGIN_AGAIN_S)
+    return kopf.AiohttpSession(
+        server=info.server,
+        priority=info.priority,
+        default_namespace=info.default_namespace,
+        expiration=info.expiration,
+        aiohttp_session=memo.age.session(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            headers=info.as_http_headers(),
+            proxy=info.proxy_url,
+            trust_env=info.trust_env,
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """What is watched, and where kopf answers for its liveness (empty = nowhere)."""
+    """What is watched, and where it is noted how long the watches have been silent."""
 
+    age: WatchAge
     namespaces: tuple[str, ...] = ()
-    liveness_endpoint: str = ""
 
 
 async def watch(inbox: Inbox, watching: Watching) -> None:
@@ -69,11 +90,10 @@ async def _serve(inbox: Inbox, watching: Watching, stop: threading.Event) -> Non
         try:
             await kopf.operator(
                 settings=_settings(),
-                memo=Memo(inbox),
+                memo=Memo(inbox, watching.age),
                 standalone=True,
                 clusterwide=not watching.namespaces,
                 namespaces=watching.namespaces,
-                liveness_endpoint=watching.liveness_endpoint or None,
                 stop_flag=stop,
             )
         except Exception as error:

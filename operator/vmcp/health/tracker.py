@@ -329,7 +329,7 @@ def _detail(outcome: Outcome, reading: Reading, policy: HealthPolicy) -> str:
 
 
 def _why(before: Breaker, after: Breaker, outcome: Outcome) -> str:
-    what = outcome.detail or (outcome.category.value if outcome.category else "failed")
+    what = outcome.detail.rstrip(".") or (outcome.category.value if outcome.category else "failed")
     if before.circuit is Circuit.HALF_OPEN:
         return f"trial failed: {what}"
     return f"{after.failures} consecutive failures: {what}"
@@ -340,4 +340,5 @@ def _interval(policy: HealthPolicy, jitter: float) -> float:
 
 
 def _joined(*sentences: str) -> str:
-    return "; ".join(sentence for sentence in sentences if sentence)
+    present = [sentence for sentence in sentences if sentence]
+    return present[0] if len(present) == 1 else "; ".join(sentence.rstrip(".") for sentence in present)

@@ -4,6 +4,9 @@ Every call has a timeout, every failure is a `KubeError`.
 """
 
 import json
+import os
+import socket
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 from kubernetes.aio import client, config
 
+import vmcp
 from vmcp.api.kinds import Kind
 
 JsonObject = dict[str, Any]
@@ -48,11 +52,16 @@ class Conflict(KubeError):
 
 
 class Kube:
-    """The operator's one client; safe to use from many tasks of one loop."""
+    """The operator's one client; safe to use from many tasks of one loop.
+
+    Attributes:
+        answered_at: when the API server last answered a call, whatever it said; monotonic, None before the first.
+    """
 
     def __init__(self, api: client.ApiClient, may_write: Callable[[], None] | None = None) -> None:
         self._api = api
         self._may_write = may_write
+        self.answered_at: float | None = None
 
     def fenced(self, may_write: Callable[[], None]) -> "Kube":
         """The same client, but that asks before every write; what `may_write` raises, the write raises, unsent."""
@@ -125,6 +134,7 @@ class Kube:
                 self._may_write()
             response = await self._api.call_api(*request, _request_timeout=TIMEOUT_S)
             text: bytes = await response.read()  # type: ignore[no-untyped-call]
+            self.answered_at = time.monotonic()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KubeError(0, "NoAnswer", f"{method} {path}: no answer from the API server ({error})") from error
         if not 200 <= response.status < 300:
@@ -181,4 +191,6 @@ async def connect(kubeconfig: str | None, context: str | None = None) -> AsyncIt
     else:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     async with client.ApiClient(configuration) as api:
+        # Tells in the API server's audit log which of several replicas wrote.
+        api.user_agent = f"vmcp-operator/{vmcp.__version__} ({socket.gethostname()}; {os.getpid()})"
         yield Kube(api)

@@ -11,7 +11,7 @@ from vmcp.health.clock import Clock
 from vmcp.health.monitor import Monitor
 from vmcp.health.snapshot import Snapshot
 from vmcp.health.targets import targets_of
-from vmcp.kube.client import JsonObject, Kube, NotFound
+from vmcp.kube.client import JsonObject, Kube, KubeError, NotFound
 from vmcp.kube.kinds import CONFIG_MAP, DEPLOYMENT, POD
 from vmcp.reconcile.applier import Applier, NameTaken, NotYet
 from vmcp.reconcile.cache import Cache, Key, group_of
@@ -29,6 +29,10 @@ AGAIN_SOON_S = 1.0
 AGAIN_UNTIL_AVAILABLE_S = 5.0
 STRANGER_S = 10.0
 """An object of somebody else's that has one of our names is not watched: whether it is gone is asked this often."""
+REFUSED_S = 30.0
+"""What the API server refuses (a quota, a policy, a name that is none) is tried again this often."""
+LONGEST_REFUSAL = 1000
+"""Characters of the API server's words that are shown."""
 AUTHORITIES_S = 60.0
 """CA bundles are ConfigMaps of the user's that no watch covers: they are read again this often."""
 
@@ -55,6 +59,10 @@ class Reconciler:
     def findings(self, uid: str) -> Findings | None:
         """What the last reconcile found of the object; None before its first."""
         return self._findings.get(uid)
+
+    def known(self) -> Sequence[Findings]:
+        """What the last reconcile found of every object."""
+        return list(self._findings.values())
 
     def snapshots(self, uid: str) -> Sequence[Snapshot]:
         """The object's backends: those that are watched, and those that have no URL yet."""
@@ -110,6 +118,13 @@ class Reconciler:
             blocked = Blocked(Phase.PENDING, Reason.DEPLOYMENT_NOT_READY, str(error))
             self._report(owner, judged, blocked, DeploymentState.UNAVAILABLE, "")
             return AGAIN_SOON_S
+        except KubeError as error:
+            if not _refused(error):
+                raise
+            await self._watch_last_good(owner)
+            blocked = Blocked(Phase.FAILED, Reason.RECONCILE_FAILED, str(error)[:LONGEST_REFUSAL])
+            self._report(owner, judged, blocked, DeploymentState.UNAVAILABLE, "")
+            return REFUSED_S
         pems = {bundle.path: bundle.pem for bundle in judged.discovery.ca_bundles}
         self._watch(owner, judged.wanted.config, pems, judged.discovery.waiting)
         state, message = deployment_state(deployment, self._pods(owner))
@@ -222,6 +237,11 @@ class Reconciler:
             await membership.write(self._kube, MCP_SERVER_ENTRY, entry, status)
         except NotFound:
             return
+
+
+def _refused(error: KubeError) -> bool:
+    """Whether the API server understood and said no; anything else may be over at the next attempt."""
+    return error.status in (400, 403, 422)
 
 
 def _url(owner: JsonObject, judged: Plan, blocked: Blocked | None) -> str:

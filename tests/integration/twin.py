@@ -1,0 +1,86 @@
+"""One of several operators that stand for the same Lease, as a process with a port of its own."""
+
+import json
+import os
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.integration.stage import Stage, free_port
+
+from vmcp_dev.childprocess import ChildProcess
+from vmcp_dev.operatorprocess import start_operator
+
+WRITES = ("create", "update", "patch", "delete", "deletecollection")
+
+
+class Twin:
+    def __init__(self, kubeconfig: Path, stage: Stage, log: Path) -> None:
+        self.port = free_port()
+        self.log = log
+        self.process: ChildProcess = start_operator(
+            kubeconfig,
+            log=log,
+            arguments=[
+                f"--namespace={stage.namespace}",
+                f"--lease-namespace={stage.namespace}",
+                "--leader-elect",
+                f"--listen=127.0.0.1:{self.port}",
+            ],
+        )
+
+    def answer(self, path: str) -> tuple[int, str]:
+        """Status and body; 0 where nothing answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def leads(self) -> bool:
+        return self.answer("/readyz") == (200, "leading\n")
+
+    def follows(self) -> bool:
+        return self.answer("/readyz") == (200, "following\n")
+
+    def pause(self) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def writes(self, audit_log: Path) -> list[dict[str, Any]]:
+        """What it asked the API server to change, so far."""
+        agent = f"; {self.process.pid})"
+        entries = (json.loads(line) for line in audit_log.read_text().splitlines())
+        return [
+            entry
+            for entry in entries
+            if entry.get("userAgent", "").endswith(agent)
+            and entry["userAgent"].startswith("vmcp-operator/")
+            and entry["verb"] in WRITES
+            and entry["stage"] == "ResponseComplete"
+        ]
+
+
+@contextmanager
+def twins(kubeconfig: Path, stage: Stage, folder: Path, *names: str) -> Iterator[list[Twin]]:
+    started = [Twin(kubeconfig, stage, folder / f"{name}.log") for name in names]
+    try:
+        yield started
+    finally:
+        for twin in started:
+            twin.process.kill()
+            twin.process.wait(10)
+
+
+def lease(stage: Stage) -> dict[str, Any]:
+    (found,) = stage.every("lease")
+    spec: dict[str, Any] = found["spec"]
+    return spec
