@@ -83,6 +83,16 @@ async def test_a_session_is_kept_and_said_farewell_to(probe: Probe) -> None:
         assert legacy.sessions == set()
 
 
+async def test_two_owners_of_one_backend_have_sessions_of_their_own(probe: Probe) -> None:
+    async with raw_server(LegacyServer()) as server:
+        first, second = target(server.url, owner="uid-1"), target(server.url, owner="uid-2")
+        assert (await probe.check(first)).category is None
+        assert (await probe.check(second)).category is None
+        probe.forget(first)
+        assert (await probe.check(second)).category is None
+        assert server.methods.count("initialize") == 2
+
+
 async def test_a_changed_fingerprint_starts_afresh(probe: Probe) -> None:
     legacy = LegacyServer()
     async with raw_server(legacy) as server:

@@ -26,6 +26,7 @@ class Target:
         never_call: why this backend may never be called (outgoing auth that we cannot do); shown as unauthenticated,
             never probed. Empty otherwise.
         note: a sentence added to the backend's message (`certificate not verified: ...`), empty otherwise.
+        owner: UID of the VirtualMCPServer: two that share a backend share no session with it.
     """
 
     name: str
@@ -38,3 +39,4 @@ class Target:
     fingerprint: str = ""
     never_call: str = ""
     note: str = ""
+    owner: str = ""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vmcp.api.conditions import Reason
 from vmcp.api.gatewayconfig import ConfigError, GatewayConfig, load_gateway_config
@@ -177,7 +178,8 @@ class Reconciler:
     def _watch(self, owner: JsonObject, config: GatewayConfig, pems: dict[str, str], waiting: dict[str, str]) -> None:
         uid = owner["metadata"]["uid"]
         self._waiting[uid] = waiting
-        self._monitor.set_targets(uid, targets_of(config, pems), recall(owner.get("status") or {}))
+        targets = [replace(target, owner=uid) for target in targets_of(config, pems)]
+        self._monitor.set_targets(uid, targets, recall(owner.get("status") or {}))
 
     def _pods(self, owner: JsonObject) -> list[JsonObject]:
         namespace, name = owner["metadata"]["namespace"], owner["metadata"]["name"]
