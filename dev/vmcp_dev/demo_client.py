@@ -15,7 +15,7 @@ from vmcp_dev.demo_view import DemoFailed
 _AGAIN_SECONDS = 0.5
 _READ_SECONDS = 30.0
 _CONNECT_SECONDS = 60.0
-_ANSWER_LENGTH = 60
+_ANSWER_LENGTH = 75
 
 
 @dataclass(frozen=True, slots=True)

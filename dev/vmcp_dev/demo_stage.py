@@ -10,7 +10,7 @@ from typing import Self
 from vmcp_dev.backends.running import RunningBackend, free_port, listens, make_repository
 from vmcp_dev.childprocess import ChildProcess
 from vmcp_dev.controlplane import ControlPlane
-from vmcp_dev.crdinstall import CRDS, install_crds
+from vmcp_dev.crdinstall import CRDS
 from vmcp_dev.demo_view import DemoFailed
 from vmcp_dev.kubectl import Kubectl
 from vmcp_dev.operatorprocess import start_operator
@@ -92,11 +92,10 @@ class Stage:
             looked_at = repository if name == "git" else None
             server = RunningBackend(name, self._port(name), logs=folder / "logs", repository=looked_at)
             self.backends[name] = self._stack.enter_context(server)
-        control_plane = self._control_plane = ControlPlane(folder / "cluster")
+        control_plane = self._control_plane = ControlPlane(folder / "cluster", crds=CRDS)
         self._stack.enter_context(control_plane)
         for started in self.backends.values():
             started.wait_listening()
-        install_crds(control_plane.kubectl, CRDS)
         operator = self._operator = start_operator(control_plane.kubeconfig, log=folder / "logs" / "operator.log")
         self._stack.callback(operator.stop, _OPERATOR_STOP_SECONDS)
         runner = LocalRunner(control_plane.kubeconfig, folder / "pods", on_ready=lambda *_: None)

@@ -155,9 +155,10 @@ class Story:
             "  kubectl get vmcp,mcpgroups,mcpserverentries -o wide",
             "  kubectl get vmcp demo --watch",
             "  kubectl explain vmcp.spec.config.operational.failureHandling",
-            f"Point an MCP client at {url}/mcp; what the gateway thinks: curl {url}/api/backends/health",
-            f"Break a backend:   kill {server.pid}",
-            f"Repair it:         {' '.join(server.command)}",
+            f"  curl {url}/api/backends/health",
+            f"The gateway is at {url}/mcp, for any MCP client. Break a backend, and repair it:",
+            f"  kill {server.pid}",
+            f"  {' '.join(server.command)}",
         )
         for line in lines:
             self._screen.show(line)

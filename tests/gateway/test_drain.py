@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 from tests.gateway.speakers import LegacySpeaker
-from tests.gateway.world import Calls, Running, backend, config, entry, free_port, until
+from tests.gateway.world import Calls, Running, backend, config, entry, free_port, gateway, until
 
 START = """
 import sys
@@ -53,6 +54,19 @@ async def test_a_running_call_ends_and_streams_are_closed(tmp_path: Path) -> Non
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+async def test_a_call_that_does_not_end_in_time_gets_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmcp.gateway.server.DRAIN_S", 0.5)
+    calls = Calls()
+    with backend("a", "legacy", calls) as a:
+        async with gateway(tmp_path, config(entry("a", a.url))) as running:
+            client = await LegacySpeaker.open(running)
+            await until(lambda: listed(client))
+            call = asyncio.create_task(client.ask("tools/call", {"name": "a_slow", "arguments": {"seconds": 60}}))
+            await until(calls.slow_started.is_set)
+        answer = await call
+        assert answer.json()["error"]["message"] == "Request cancelled: the gateway is stopping"
 
 
 async def ready(running: Running) -> bool:

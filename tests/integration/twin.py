@@ -1,4 +1,4 @@
-"""One of several operators that stand for the same Lease, as a process with a port of its own."""
+"""An operator as a process that listens: one of several that stand for the same Lease, or one alone."""
 
 import json
 import os
@@ -19,19 +19,12 @@ WRITES = ("create", "update", "patch", "delete", "deletecollection")
 
 
 class Twin:
-    def __init__(self, kubeconfig: Path, stage: Stage, log: Path) -> None:
+    def __init__(self, kubeconfig: Path, stage: Stage, log: Path, *arguments: str) -> None:
         self.port = free_port()
         self.log = log
-        self.process: ChildProcess = start_operator(
-            kubeconfig,
-            log=log,
-            arguments=[
-                f"--namespace={stage.namespace}",
-                f"--lease-namespace={stage.namespace}",
-                "--leader-elect",
-                f"--listen=127.0.0.1:{self.port}",
-            ],
-        )
+        listen = f"--listen=127.0.0.1:{self.port}"
+        everything = [f"--namespace={stage.namespace}", listen, *arguments]
+        self.process: ChildProcess = start_operator(kubeconfig, log=log, arguments=everything)
 
     def answer(self, path: str) -> tuple[int, str]:
         """Status and body; 0 where nothing answers."""
@@ -71,7 +64,8 @@ class Twin:
 
 @contextmanager
 def twins(kubeconfig: Path, stage: Stage, folder: Path, *names: str) -> Iterator[list[Twin]]:
-    started = [Twin(kubeconfig, stage, folder / f"{name}.log") for name in names]
+    elect = ["--leader-elect", f"--lease-namespace={stage.namespace}"]
+    started = [Twin(kubeconfig, stage, folder / f"{name}.log", *elect) for name in names]
     try:
         yield started
     finally:

@@ -141,3 +141,16 @@ async def test_a_name_that_leads_elsewhere_is_not_even_asked_for(tmp_path: Path,
             with pytest.raises(NotFound):
                 await kube.get(CONFIG_MAP, namespace, other)
     assert asked == []
+
+
+@pytest.mark.parametrize("name", ["settings?watch=true", "settings#x", "a b", "ä"])
+async def test_a_name_stays_one_part_of_the_path(tmp_path: Path, name: str) -> None:
+    asked = []
+
+    async def note(request: web.Request) -> web.StreamResponse:
+        asked.append((request.path, request.query_string))
+        return web.json_response({})
+
+    async with answering(tmp_path, note) as kube:
+        await kube.get(CONFIG_MAP, "prod", name)
+    assert asked == [(f"/api/v1/namespaces/prod/configmaps/{name}", "")]

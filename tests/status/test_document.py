@@ -278,7 +278,7 @@ def test_the_document_is_deterministic_sorted_and_counts_what_is_routable(
     types = [condition.type for condition in status.conditions or ()]
     assert names == sorted(names)
     assert types == sorted(set(types))
-    assert status.backend_count == sum(counted(snapshot.health, snapshot.circuit) for snapshot in fleet)
+    assert status.backend_count == sum(counted(snapshot) for snapshot in fleet)
 
 
 @given(fleets)

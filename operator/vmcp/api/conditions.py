@@ -20,6 +20,8 @@ class ConditionType(StrEnum):
     COMPOSITE_TOOL_REFS_VALIDATED = "CompositeToolRefsValidated"
     POD_TEMPLATE_SPEC_VALID = "PodTemplateSpecValid"
     BACKENDS_DISCOVERED = "BackendsDiscovered"
+    BACKEND_OVERRIDES_MATCHED = "BackendOverridesMatched"
+    REQUESTS_UNDERSTOOD = "RequestsUnderstood"
     AUTH_CONFIGURED = "AuthConfigured"
     OIDC_CONFIG_REF_VALIDATED = "OIDCConfigRefValidated"
     AUTHZ_CONFIG_REF_VALIDATED = "AuthzConfigRefValidated"
@@ -81,6 +83,11 @@ class Reason(StrEnum):
     SESSION_STORAGE_NOT_APPLICABLE = "SessionStorageWarningNotApplicable"
     PROBES_TRUSTED = "ProbesTrusted"
     PROBES_DOUBTED = "ProbesDoubted"
+    # BackendOverridesMatched, RequestsUnderstood
+    ALL_NAMES_MATCHED = "AllNamesMatched"
+    NAMES_WITHOUT_BACKEND = "NamesWithoutBackend"
+    REQUESTS_HANDLED = "RequestsHandled"
+    REQUESTS_MALFORMED = "RequestsMalformed"
     # MCPGroup
     LIST_MCP_SERVERS_CHECK_SUCCEEDED = "ListMCPServersCheckSucceeded"
     LIST_MCP_SERVERS_CHECK_FAILED = "ListMCPServersCheckFailed"

@@ -5,7 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from vmcp.api.model import ApiModel, DurationRange, cel, duration_order, rules
+from vmcp.api.model import ApiModel, DurationRange, Instant, cel, duration_order, rules
+
+MAX_PER_BACKEND = 100
 
 Interval = Annotated[str, DurationRange("1s")]
 Timeout = Annotated[str, DurationRange("1ms")]
@@ -103,6 +105,87 @@ class CircuitBreaker(ApiModel):
     )
 
 
+class OverrideMode(StrEnum):
+    """How a person overrules what checks would decide."""
+
+    FORCED_OPEN = "forcedOpen"
+    """Out of use and not checked; at its end the backend has to prove itself first."""
+    FORCED_CLOSED = "forcedClosed"
+    """In use whatever checks say; health is shown as measured."""
+    DISABLED = "disabled"
+    """No circuit breaker; unhealthyThreshold alone decides."""
+
+
+class BackendOverride(ApiModel):
+    """A person's word on one backend, which counts more than its checks."""
+
+    mode: OverrideMode = Field(
+        description="forcedOpen = out of use and not checked; when it ends, one check has to succeed first. "
+        "forcedClosed = in use whatever checks say, health is shown as measured. disabled = its circuit stays "
+        "closed, unhealthyThreshold alone decides."
+    )
+    until: Instant | None = Field(
+        None, description="When it ends by itself, such as 2026-01-31T04:00:00Z. Unset = when it is removed."
+    )
+    reason: str | None = Field(
+        None, max_length=256, description="Why, in a sentence; shown in the status. Never a secret."
+    )
+
+
+class BackendCircuitBreaker(ApiModel):
+    """The circuit breaker of one backend: what is unset is as in failureHandling.circuitBreaker."""
+
+    model_config = rules(
+        cel(
+            duration_order("maxTimeout", ">=", "timeout"),
+            "maxTimeout must not be shorter than timeout; raise maxTimeout or lower timeout",
+        )
+    )
+
+    enabled: bool | None = Field(None, description="Whether the circuit breaker is on.")
+    failure_threshold: int | None = Field(
+        None, ge=1, le=1000, description="Consecutive failed checks that open the circuit, 1 to 1000."
+    )
+    timeout: CircuitTimeout | None = Field(None, description="Open time before the backend is tried again.")
+    backoff_multiplier: float | None = Field(
+        None, ge=1, le=10, description="Factor by which the open time grows with each reopening in a row."
+    )
+    max_timeout: CircuitTimeout | None = Field(
+        None, description="Longest open time that reopenings may lead to, not shorter than timeout."
+    )
+    success_threshold: int | None = Field(
+        None, ge=1, le=1000, description="Consecutive successful checks that close a half-open circuit."
+    )
+
+
+class BackendFailureHandling(ApiModel):
+    """How one backend is checked: what is unset is as in failureHandling."""
+
+    model_config = rules(
+        cel(
+            duration_order("healthCheckTimeout", "<", "healthCheckInterval"),
+            "healthCheckTimeout must be shorter than healthCheckInterval; lower the timeout or raise the interval",
+        )
+    )
+
+    health_check_interval: Interval | None = Field(None, description="Time between two checks, from 1s to 24h.")
+    health_check_timeout: Timeout | None = Field(
+        None, description="Time allowed for one check, shorter than the interval."
+    )
+    unhealthy_threshold: int | None = Field(
+        None, ge=1, le=1000, description="Consecutive failed checks after which the backend is unavailable."
+    )
+    fast_interval: Pause | None = Field(
+        None,
+        description="Time until the next check while failures are counting and while the circuit is half-open.",
+    )
+    degraded_latency: Timeout | None = Field(
+        None, description="A successful check that took longer than this makes the backend degraded."
+    )
+    circuit_breaker: BackendCircuitBreaker | None = None
+    override: BackendOverride | None = None
+
+
 class FailureHandling(ApiModel):
     """How backends are checked, and when one is no longer used."""
 
@@ -160,6 +243,32 @@ class FailureHandling(ApiModel):
         "are out of use are left out in both modes.",
     )
     circuit_breaker: CircuitBreaker | None = None
+    per_backend: dict[str, BackendFailureHandling] | None = Field(
+        None,
+        max_length=MAX_PER_BACKEND,
+        description="What is different for one backend, by backend name, for at most 100 of them. A name that no "
+        "backend has is named in the condition BackendOverridesMatched.",
+    )
+
+    def of_backend(self, name: str) -> "FailureHandling":
+        """How that backend is checked: its own fields over those of all."""
+        own = (self.per_backend or {}).get(name)
+        if own is None:
+            return self
+        breaker = self.circuit_breaker
+        if own.circuit_breaker is not None:
+            breaker = (breaker or CircuitBreaker.model_validate({})).model_copy(update=_given(own.circuit_breaker))
+        given = {field: value for field, value in _given(own).items() if field not in ("circuit_breaker", "override")}
+        return self.model_copy(update={**given, "circuit_breaker": breaker})
+
+    def override_of(self, name: str) -> BackendOverride | None:
+        """What a person overrules of that backend, whether or not its time is over."""
+        own = (self.per_backend or {}).get(name)
+        return None if own is None else own.override
+
+
+def _given(model: ApiModel) -> dict[str, object]:
+    return {field: value for field, value in model if value is not None}
 
 
 class Operational(ApiModel):

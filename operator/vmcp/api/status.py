@@ -8,8 +8,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from vmcp.api.category import ErrorCategory
 from vmcp.api.conditions import Condition
 from vmcp.api.model import ApiModel, Instant, Int32, Int64, Timestamp, list_map
+from vmcp.api.operational import OverrideMode
 
 MAX_TRANSITIONS = 5
+MAX_HANDLED_REQUESTS = 20
 
 
 class Phase(StrEnum):
@@ -56,6 +58,33 @@ class CircuitTransition(ApiModel):
     reason: str = Field(description="Why it changed.")
 
 
+class OverrideStatus(ApiModel):
+    """What a person overrules of a backend, while it is in force."""
+
+    mode: OverrideMode = Field(description="forcedOpen, forcedClosed or disabled.")
+    since: Instant = Field(description="Since when it is in force.")
+    until: Instant | None = Field(None, description="When it ends by itself; unset = when it is removed.")
+    reason: str | None = Field(None, description="Why, as the person wrote.")
+
+
+class RequestAction(StrEnum):
+    """A one-off act that an annotation asks for."""
+
+    RESET = "reset"
+    """Forget the failures and end an open time early."""
+    PROBE_NOW = "probe-now"
+    """Check now; ends an open time early."""
+
+
+class HandledRequest(ApiModel):
+    """A one-off act that was asked for by annotation and has been done; it is not done again."""
+
+    action: RequestAction = Field(description="reset or probe-now.")
+    backend: str = Field(description="Name of the backend; * = all of them.")
+    token: str = Field(description="The token that the annotation gave; another one asks again.")
+    time: Timestamp = Field(description="When it was done.")
+
+
 class DiscoveredBackend(ApiModel):
     """One backend and what is known of it."""
 
@@ -90,6 +119,9 @@ class DiscoveredBackend(ApiModel):
         None,
         description="Short hash of URL, transport and auth reference; a changed one starts a fresh record.",
     )
+    override: OverrideStatus | None = Field(
+        None, description="What a person overrules of it (failureHandling.perBackend); unset = nothing."
+    )
     transitions: list[CircuitTransition] | None = Field(
         None,
         max_length=MAX_TRANSITIONS,
@@ -120,6 +152,12 @@ class VirtualMCPServerStatus(ApiModel):
     last_report_time: Timestamp | None = Field(
         None,
         description="When this status was last written; a gateway that finds it too old decides by itself.",
+    )
+    handled_requests: list[HandledRequest] | None = Field(
+        None,
+        max_length=MAX_HANDLED_REQUESTS,
+        description="The last one-off acts that annotations asked for, oldest first, at most 20.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     authz_config_hash: str | None = Field(None, description="Hash of the authorization that is in use.")
     oidc_config_hash: str | None = Field(None, description="Hash of the OIDC configuration that is in use.")

@@ -37,9 +37,10 @@ def settings_problems(settings: GatewaySettings, backends: Sequence[Backend], *p
     """What is wrong with the settings and backends of one gateway, found below `path`."""
     yield from _backend_problems(backends, *path, "backends")
     if settings.operational is not None and settings.operational.failure_handling is not None:
-        yield from _failure_handling_problems(
-            settings.operational.failure_handling, *path, "operational", "failureHandling"
-        )
+        handling, place = settings.operational.failure_handling, (*path, "operational", "failureHandling")
+        yield from _failure_handling_problems(handling, *place)
+        for name in sorted(handling.per_backend or {}):
+            yield from _per_backend_problems(handling, name, *place, "perBackend", name)
     if settings.rate_limiting is not None:
         yield from _rate_limit_problems(settings.rate_limiting, *path, "rateLimiting")
 
@@ -162,6 +163,14 @@ def _failure_handling_problems(handling: FailureHandling, *path: str) -> Iterato
             f"{breaker.max_timeout} must not be shorter than timeout, which is {breaker.timeout}; "
             "raise maxTimeout or lower timeout",
         )
+
+
+def _per_backend_problems(handling: FailureHandling, name: str, *path: str) -> Iterator[Problem]:
+    """What is wrong with the whole of one backend's own fields and those of all, where its own are part of it."""
+    everybodys = {problem.message for problem in _failure_handling_problems(handling)}
+    for problem in _failure_handling_problems(handling.of_backend(name), *path):
+        if problem.message not in everybodys:
+            yield problem
 
 
 def _rate_limit_problems(limits: RateLimiting, *path: str) -> Iterator[Problem]:

@@ -66,7 +66,7 @@ class Pages:
                     }
                     for upstream in upstreams
                 ],
-                "healthy": all(counted(each.snapshot.health, each.snapshot.circuit) for each in upstreams),
+                "healthy": all(counted(each.snapshot) for each in upstreams),
                 "version": __version__,
                 "group_ref": self._group(),
             }

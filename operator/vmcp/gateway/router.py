@@ -53,6 +53,12 @@ class Router:
         self._catalog = catalog
         self._metrics = metrics
         self._tasks = tasks
+        self._flights: set[Flight] = set()
+
+    def give_up_calls(self, reason: str) -> None:
+        """End every call under way: its client gets an error, its backend hears that it need not go on."""
+        for flight in tuple(self._flights):
+            flight.cancel(reason)
 
     async def handle(self, ask: Ask) -> bool:
         """Answer the request; False when its method is none of the shared ones and nothing was answered."""
@@ -154,6 +160,7 @@ class Router:
         started = time.perf_counter()
         outcome = "failed"
         flight = Flight()
+        self._flights.add(flight)
         if ask.flights is not None:
             ask.flights[ask.answer.ident] = flight
         watch = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._watch, ask, flight)
@@ -168,6 +175,7 @@ class Router:
             await ask.answer.error(rpc_error(jsonrpc.REQUEST_CANCELLED, f"Request cancelled: {flight.reason}"))
         finally:
             flight.end()
+            self._flights.discard(flight)
             watch.cancel()
             if ask.flights is not None and ask.flights.get(ask.answer.ident) is flight:
                 del ask.flights[ask.answer.ident]

@@ -35,8 +35,10 @@ from vmcp.mcp.http import HttpTransport
 
 log = logging.getLogger(__name__)
 
-DRAIN_S: Final = 25
+DRAIN_S: Final = 25.0
 """A running call may end within this after SIGTERM; the Pod's grace period is 30 s."""
+CUT_S: Final = 3
+"""What has not ended this long after that is cut off."""
 STATUS_WAIT_S: Final = 5.0
 """Ready without a first look at the status after this: an API server that is away must not keep every gateway down."""
 SWEEP_S: Final = 30.0
@@ -76,7 +78,7 @@ class Gateway:
         self.fleet = Fleet(transport=backends, catalog=catalog, metrics=self._metrics, tasks=tasks, version=__version__)
         self._view = View(fleet=self.fleet, check=Probe(backends), reported=home is not None)
         self.sessions = Sessions(self._changes)
-        router = Router(fleet=self.fleet, catalog=catalog, metrics=self._metrics, tasks=tasks)
+        self._router = Router(fleet=self.fleet, catalog=catalog, metrics=self._metrics, tasks=tasks)
         server_info = {"name": config.name, "version": __version__}
         pages = Pages(
             fleet=self.fleet,
@@ -91,8 +93,8 @@ class Gateway:
             out=lambda: len(self.fleet.upstreams) - self.fleet.usable_count(),
         )
         self.app = Edge(
-            legacy=Legacy(router=router, sessions=self.sessions, tasks=tasks, server_info=server_info),
-            modern=Modern(router=router, changes=self._changes, tasks=tasks, server_info=server_info),
+            legacy=Legacy(router=self._router, sessions=self.sessions, tasks=tasks, server_info=server_info),
+            modern=Modern(router=self._router, changes=self._changes, tasks=tasks, server_info=server_info),
             pages=pages.by_path(),
             closed=lambda: self._closed,
         )
@@ -122,6 +124,10 @@ class Gateway:
         """Take no new clients, and end what never ends by itself: what is waited for then is calls only."""
         self._stopping = "stopping"
         self._changes.close()
+
+    def give_up_calls(self) -> None:
+        """End the calls that are still running, with an error each."""
+        self._router.give_up_calls("the gateway is stopping")
 
     async def close(self) -> None:
         """Close every connection of ours."""
@@ -238,7 +244,11 @@ def run(options: ServeOptions) -> int:
 def _listen(options: ServeOptions) -> socket.socket:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
-        return socket.create_server((options.host, options.port), family=family, backlog=LISTEN_BACKLOG)
+        listening = socket.create_server((options.host, options.port), family=family, backlog=LISTEN_BACKLOG)
+        # Connections inherit it. asyncio leaves it off for sockets made this way, and head and body are two writes:
+        # the body would then wait 40 ms for the client's delayed acknowledgement of the head.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         place = f"{options.host}:{options.port}"
         raise Refused(f"--port: {place} cannot be listened on ({error.strerror}); choose another") from error
@@ -246,9 +256,11 @@ def _listen(options: ServeOptions) -> socket.socket:
 
 async def _stop(stopping: asyncio.Event, server: uvicorn.Server, gateway: Gateway) -> None:
     await stopping.wait()
-    log.info("stopping: running calls have %d s", DRAIN_S)
+    log.info("stopping: running calls have %g s", DRAIN_S)
     gateway.drain()
     server.should_exit = True
+    await asyncio.sleep(DRAIN_S)
+    gateway.give_up_calls()
 
 
 def _uvicorn_config(app: Edge) -> uvicorn.Config:
@@ -262,7 +274,7 @@ def _uvicorn_config(app: Edge) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=DRAIN_S,
+        timeout_graceful_shutdown=int(DRAIN_S) + CUT_S,
     )
 
 

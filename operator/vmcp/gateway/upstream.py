@@ -45,7 +45,7 @@ class Upstream:
         return max(1, round(self.snapshot.open_until - time.time()))
 
     def _may_be_used(self) -> bool:
-        return not self.config.unavailable_reason and usable(self.snapshot.health, self.snapshot.circuit)
+        return not self.config.unavailable_reason and usable(self.snapshot)
 
     def _unseen(self) -> Snapshot:
         reason = self.config.unavailable_reason

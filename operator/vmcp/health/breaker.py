@@ -4,13 +4,13 @@ The five legal transitions, and nothing else:
 
 | from      | to        | because                                                                |
 |-----------|-----------|------------------------------------------------------------------------|
-| closed    | open      | `failure_threshold` consecutive failures                               |
+| closed    | open      | `failure_threshold` consecutive failures, or a person forces it open   |
 | open      | half-open | the open time is over, or was ended early for a named cause            |
-| half-open | closed    | `success_threshold` successful trials                                  |
-| half-open | open      | one failed trial, or a trial that never reported                       |
-| open      | closed    | the breaker was switched off, or a changed target starts a fresh record |
+| half-open | closed    | `success_threshold` successful trials; with the breaker off, any trial |
+| half-open | open      | one failed trial, or a trial that never reported, or a person          |
+| open      | closed    | the breaker was switched off, a person forces it closed, or a changed target starts a fresh record |
 
-What closes an open circuit closes a half-open one too. closed -> half-open does not exist: a trial follows an
+What closes an open circuit closes a half-open one too, but for switching the breaker off: its trial decides. closed -> half-open does not exist: a trial follows an
 open time, and an early end of the open time is half-open too, never closed: no user call is a guinea pig.
 """
 
@@ -93,7 +93,7 @@ def failure(breaker: Breaker, policy: BreakerPolicy, now: float, jitter: float) 
         return Breaker(circuit, failures + 1)
     if circuit is Circuit.OPEN or not trial_until:
         return breaker
-    return _reopened(breaker, policy, now, jitter)
+    return _trial_failed(breaker, policy, now, jitter)
 
 
 def nothing(breaker: Breaker) -> Breaker:
@@ -111,27 +111,45 @@ def begin(breaker: Breaker, now: float, timeout: float) -> Breaker | None:
 
 
 def passing(breaker: Breaker, policy: BreakerPolicy, now: float, jitter: float) -> Breaker:
-    """What time alone does: an open time ends, a trial that did not report has failed; off means closed."""
+    """What time alone does: an open time ends, a trial that did not report has failed; off means not open."""
     if breaker.circuit is Circuit.CLOSED:
         return breaker
-    if not policy.enabled:
-        return _moved(breaker, Breaker(failures=breaker.failures))
     if breaker.circuit is Circuit.OPEN:
-        return _half_opened(breaker) if now >= breaker.open_until else breaker
+        if not policy.enabled:
+            return closed(breaker)
+        return half_opened(breaker) if now >= breaker.open_until else breaker
     if breaker.trial_until and now >= breaker.trial_until:
-        return _reopened(breaker, policy, now, jitter)
+        return _trial_failed(breaker, policy, now, jitter)
     return breaker
+
+
+def forced_open(breaker: Breaker, until: float) -> Breaker:
+    """Open until then (monotonic seconds, infinity = until told otherwise), whatever it was; counts are kept."""
+    after = Breaker(Circuit.OPEN, breaker.failures, until, breaker.reopenings)
+    return after if breaker.circuit is Circuit.OPEN else _moved(breaker, after)
+
+
+def closed(breaker: Breaker) -> Breaker:
+    """Closed without a trial, because the breaker has no say any more; failures are kept."""
+    return breaker if breaker.circuit is Circuit.CLOSED else _moved(breaker, Breaker(failures=breaker.failures))
 
 
 def end_open_time(breaker: Breaker, cause: EarlyEnd) -> Breaker:
     """End an open time early. A reset also forgets the counts, in any state. A running trial runs on."""
     if cause is EarlyEnd.RESET:
         breaker = breaker._replace(failures=0, reopenings=0)
-    return _half_opened(breaker) if breaker.circuit is Circuit.OPEN else breaker
+    return half_opened(breaker) if breaker.circuit is Circuit.OPEN else breaker
 
 
-def _half_opened(breaker: Breaker) -> Breaker:
+def half_opened(breaker: Breaker) -> Breaker:
+    """An open circuit whose open time is over: the next check is a trial."""
     return _moved(breaker, Breaker(Circuit.HALF_OPEN, breaker.failures, reopenings=breaker.reopenings))
+
+
+def _trial_failed(breaker: Breaker, policy: BreakerPolicy, now: float, jitter: float) -> Breaker:
+    if not policy.enabled:
+        return _moved(breaker, Breaker(failures=breaker.failures + 1))
+    return _reopened(breaker, policy, now, jitter)
 
 
 def _reopened(breaker: Breaker, policy: BreakerPolicy, now: float, jitter: float) -> Breaker:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from vmcp.api.duration import parse_duration
-from vmcp.api.operational import CircuitBreaker, FailureHandling
+from vmcp.api.operational import BackendOverride, CircuitBreaker, FailureHandling, OverrideMode
 
 INTERVAL_MIN_S = 1.0
 """No backend is checked more often than this as a rule, whatever a stored object says."""
@@ -22,6 +22,15 @@ class BreakerPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Overrule:
+    """What a person orders for one backend (design §3 rule 8). `until` is wall clock, None = no end."""
+
+    mode: OverrideMode
+    until: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HealthPolicy:
     """When a backend is checked and how its answers are read (design: `failureHandling`).
 
@@ -32,6 +41,7 @@ class HealthPolicy:
         fast_interval_s: between checks while failures count towards a threshold and in half-open; 0 = as
             `interval_s`.
         degraded_latency_s: an answer slower than this makes the backend degraded.
+        overrule: what a person orders; it counts until its time is over.
     """
 
     interval_s: float = 30.0
@@ -40,13 +50,14 @@ class HealthPolicy:
     fast_interval_s: float = 2.0
     degraded_latency_s: float = 5.0
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    overrule: Overrule | None = None
 
 
 _DEFAULT = HealthPolicy()
 
 
-def policy_of(spec: FailureHandling | None) -> HealthPolicy:
-    """The policy that `failureHandling` asks for; unset fields have their documented defaults.
+def policy_of(spec: FailureHandling | None, backend: str = "") -> HealthPolicy:
+    """The policy that `failureHandling` asks for, for that backend; unset fields have their documented defaults.
 
     What validation refuses elsewhere (a timeout above the interval, a threshold of 0) is taken as far as it
     makes sense, since objects stored before a rule existed are still watched.
@@ -55,6 +66,8 @@ def policy_of(spec: FailureHandling | None) -> HealthPolicy:
         ValueError: a duration cannot be parsed.
     """
     spec = spec or FailureHandling.model_validate({})
+    override = spec.override_of(backend)
+    spec = spec.of_backend(backend)
     interval = max(_seconds(spec.health_check_interval) or _DEFAULT.interval_s, INTERVAL_MIN_S)
     fast = _seconds(spec.fast_interval)
     return HealthPolicy(
@@ -64,6 +77,7 @@ def policy_of(spec: FailureHandling | None) -> HealthPolicy:
         fast_interval_s=min(_DEFAULT.fast_interval_s if fast is None else fast, interval),
         degraded_latency_s=_seconds(spec.degraded_latency) or _DEFAULT.degraded_latency_s,
         breaker=_breaker_of(spec.circuit_breaker or CircuitBreaker.model_validate({})),
+        overrule=None if override is None else _overrule_of(override),
     )
 
 
@@ -78,6 +92,10 @@ def _breaker_of(spec: CircuitBreaker) -> BreakerPolicy:
         max_timeout_s=max(_seconds(spec.max_timeout) or _DEFAULT.breaker.max_timeout_s, timeout),
         success_threshold=max(spec.success_threshold or 1, 1),
     )
+
+
+def _overrule_of(spec: BackendOverride) -> Overrule:
+    return Overrule(spec.mode, spec.until.timestamp() if spec.until else None, spec.reason or "")
 
 
 def _seconds(text: str | None) -> float | None:

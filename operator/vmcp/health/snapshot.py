@@ -1,9 +1,11 @@
 """What is known of a backend at one moment: frozen, made by the tracker, read by status writer and gateway."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from vmcp.api.category import ErrorCategory
+from vmcp.api.operational import OverrideMode
 
 
 class Health(StrEnum):
@@ -35,15 +37,41 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """A person's word on the backend that is in force. `since` and `until` are wall clock, seconds since the epoch."""
+
+    mode: OverrideMode
+    since: float
+    until: float | None = None
+    reason: str = ""
+
+
+_TOLD = {
+    OverrideMode.FORCED_OPEN: "forced open",
+    OverrideMode.FORCED_CLOSED: "forced closed",
+    OverrideMode.DISABLED: "circuit breaker disabled",
+}
+
+
+def told_of(override: Override) -> str:
+    """What a person overrules, in a few words that stay the same while it is in force."""
+    told = _TOLD[override.mode]
+    if override.until is not None:
+        told += f" until {datetime.fromtimestamp(override.until, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{told} ({override.reason})" if override.reason else told
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A backend's health and circuit. Times are wall clock, seconds since the epoch.
 
     Attributes:
-        open_until: when an open circuit is tried again; None unless open.
+        open_until: when an open circuit is tried again; None unless open, and while it is forced open without end.
         reopen_count: how often the circuit has reopened in a row without closing.
         latency_s: of the last answer.
         detail: one sentence for a person.
         transitions: the last few, oldest first.
+        override: what a person overrules, None = nothing.
     """
 
     name: str
@@ -63,13 +91,16 @@ class Snapshot:
     detail: str = ""
     auth_configured: bool = False
     transitions: tuple[Transition, ...] = ()
+    override: Override | None = None
 
 
-def usable(health: Health, circuit: Circuit) -> bool:
-    """Whether the backend is listed and called (design §3 rule 4)."""
-    return circuit is Circuit.CLOSED and health in (Health.HEALTHY, Health.DEGRADED, Health.UNKNOWN)
+def usable(backend: Snapshot) -> bool:
+    """Whether the backend is listed and called (design §3 rules 4, 8)."""
+    if backend.override is not None and backend.override.mode is OverrideMode.FORCED_CLOSED:
+        return True
+    return backend.circuit is Circuit.CLOSED and backend.health in (Health.HEALTHY, Health.DEGRADED, Health.UNKNOWN)
 
 
-def counted(health: Health, circuit: Circuit) -> bool:
+def counted(backend: Snapshot) -> bool:
     """Whether the backend counts as routable in `backendCount` and phase (design §3 rule 4)."""
-    return usable(health, circuit) and health is not Health.UNKNOWN
+    return usable(backend) and backend.health is not Health.UNKNOWN

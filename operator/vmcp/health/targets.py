@@ -16,8 +16,10 @@ def targets_of(config: GatewayConfig, ca_bundles: Mapping[str, str]) -> list[Tar
         ca_bundles: PEM text by `caBundlePath`; a path that is not in it is one that this process cannot read, and the
             backend's certificate is then not verified.
     """
-    policy = policy_of(config.operational.failure_handling if config.operational else None)
-    return [_target(backend, policy, ca_bundles) for backend in config.backends]
+    handling = config.operational.failure_handling if config.operational else None
+    everybodys = policy_of(handling)
+    own = {name: policy_of(handling, name) for name in (handling.per_backend or {} if handling else {})}
+    return [_target(backend, own.get(backend.name, everybodys), ca_bundles) for backend in config.backends]
 
 
 def _target(backend: GatewayBackend, policy: HealthPolicy, ca_bundles: Mapping[str, str]) -> Target:

@@ -4,15 +4,17 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from urllib.parse import urlsplit
 
-from vmcp.api.category import ErrorCategory
+from vmcp.api.operational import OverrideMode
 from vmcp.api.status import (
     MAX_TRANSITIONS,
     BackendStatus,
     CircuitState,
     CircuitTransition,
     DiscoveredBackend,
+    OverrideStatus,
 )
-from vmcp.health.snapshot import Circuit, Health, Snapshot
+from vmcp.health.outcome import MEANINGS
+from vmcp.health.snapshot import Circuit, Health, Snapshot, told_of
 from vmcp.status.findings import BackendAuth
 
 MESSAGE_MAX_LENGTH = 512
@@ -23,22 +25,6 @@ _STATUS = {
     Health.UNHEALTHY: BackendStatus.UNAVAILABLE,
     Health.UNKNOWN: BackendStatus.UNKNOWN,
     Health.UNAUTHENTICATED: BackendStatus.UNAUTHENTICATED,
-}
-
-_PHRASE = {
-    ErrorCategory.DNS: "host name not found",
-    ErrorCategory.FORBIDDEN: "address not allowed",
-    ErrorCategory.CONNECT: "connection failed",
-    ErrorCategory.TLS: "TLS failed",
-    ErrorCategory.TIMEOUT: "no answer in time",
-    ErrorCategory.HTTP_4XX: "refused with HTTP 4xx",
-    ErrorCategory.HTTP_5XX: "server error",
-    ErrorCategory.REDIRECT: "redirects elsewhere",
-    ErrorCategory.RATE_LIMITED: "rate limited",
-    ErrorCategory.OVERLOADED: "overloaded",
-    ErrorCategory.AUTH_REQUIRED: "authentication required",
-    ErrorCategory.PROTOCOL: "answers no MCP",
-    ErrorCategory.CANCELLED: "check cancelled",
 }
 
 
@@ -61,6 +47,7 @@ def backend_entry(snapshot: Snapshot, auth: BackendAuth | None) -> DiscoveredBac
         error_category=snapshot.category,
         mcp_revision=snapshot.mcp_revision or None,
         target_fingerprint=snapshot.fingerprint or None,
+        override=_override(snapshot),
         transitions=[
             CircuitTransition(
                 time=_millisecond(transition.at),
@@ -87,11 +74,24 @@ def why(snapshot: Snapshot) -> str:
     """The backend's state in a few words that stay the same from check to check."""
     words = [_state(snapshot)]
     if snapshot.category is not None:
-        words.append(_PHRASE[snapshot.category])
+        words.append(MEANINGS[snapshot.category].phrase)
     return ", ".join(words)
 
 
+def _override(snapshot: Snapshot) -> OverrideStatus | None:
+    if snapshot.override is None:
+        return None
+    return OverrideStatus(
+        mode=snapshot.override.mode,
+        since=_millisecond(snapshot.override.since),
+        until=to_millisecond(snapshot.override.until),
+        reason=one_line(snapshot.override.reason) or None,
+    )
+
+
 def _state(snapshot: Snapshot) -> str:
+    if snapshot.override is not None and snapshot.override.mode is not OverrideMode.DISABLED:
+        return f"{status_of(snapshot).value}, {told_of(snapshot.override)}"
     if snapshot.circuit is Circuit.OPEN:
         until = to_millisecond(snapshot.open_until)
         return "circuit open" + (f" until {until:%H:%M:%S}Z" if until else "")

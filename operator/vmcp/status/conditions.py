@@ -60,7 +60,7 @@ def _degraded(snapshots: Sequence[Snapshot]) -> Finding:
     impaired = [
         f"{snapshot.name} ({why(snapshot)})"
         for snapshot in snapshots
-        if snapshot.health not in (Health.HEALTHY, Health.UNKNOWN) or not usable(snapshot.health, snapshot.circuit)
+        if snapshot.health not in (Health.HEALTHY, Health.UNKNOWN) or not usable(snapshot)
     ]
     if impaired:
         return Finding(ConditionType.DEGRADED, True, Reason.BACKENDS_DEGRADED, f"not healthy: {named(impaired)}")

@@ -34,7 +34,7 @@ def document(
         phase=decided.phase,
         message=decided.message or None,
         url=findings.url or None,
-        backend_count=sum(counted(snapshot.health, snapshot.circuit) for snapshot in snapshots),
+        backend_count=sum(counted(snapshot) for snapshot in snapshots),
         observed_generation=findings.generation,
         conditions=conditions,
         discovered_backends=[backend_entry(snapshot, findings.auth.get(snapshot.name)) for snapshot in snapshots],

@@ -22,6 +22,7 @@ def has_news(before: VirtualMCPServerStatus | None, after: VirtualMCPServerStatu
         before.phase is not after.phase
         or before.url != after.url
         or before.observed_generation != after.observed_generation
+        or (before.handled_requests or []) != (after.handled_requests or [])
         or _conditions(before) != _conditions(after)
         or _backends_have_news(before.discovered_backends or [], after.discovered_backends or [])
     )
@@ -36,6 +37,7 @@ def is_urgent(before: Snapshot, after: Snapshot) -> bool:
         or before.category is not after.category
         or before.mcp_revision != after.mcp_revision
         or before.fingerprint != after.fingerprint
+        or before.override != after.override
     )
 
 
@@ -75,6 +77,7 @@ def _backend_has_news(before: DiscoveredBackend, after: DiscoveredBackend) -> bo
         or before.error_category != after.error_category
         or before.mcp_revision != after.mcp_revision
         or before.target_fingerprint != after.target_fingerprint
+        or before.override != after.override
         or _moved(before.circuit_open_until, after.circuit_open_until)
     )
 

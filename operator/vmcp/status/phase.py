@@ -38,7 +38,7 @@ def verdict(findings: Findings, snapshots: Sequence[Snapshot]) -> Verdict:
     message = _tally(snapshots)
     if not known:
         return Verdict(Phase.PENDING, Reason.BACKENDS_PENDING, message)
-    routable = sum(counted(snapshot.health, snapshot.circuit) for snapshot in known)
+    routable = sum(counted(snapshot) for snapshot in known)
     if routable == len(known):
         return Verdict(Phase.READY, Reason.ALL_BACKENDS_ROUTABLE, message)
     if routable == 0:
@@ -47,12 +47,12 @@ def verdict(findings: Findings, snapshots: Sequence[Snapshot]) -> Verdict:
 
 
 def _tally(snapshots: Sequence[Snapshot]) -> str:
-    routable = [snapshot for snapshot in snapshots if counted(snapshot.health, snapshot.circuit)]
+    routable = [snapshot for snapshot in snapshots if counted(snapshot)]
     unchecked = [snapshot.name for snapshot in snapshots if snapshot.health is Health.UNKNOWN]
     out = [
         f"{snapshot.name} ({why(snapshot)})"
         for snapshot in snapshots
-        if snapshot.health is not Health.UNKNOWN and not counted(snapshot.health, snapshot.circuit)
+        if snapshot.health is not Health.UNKNOWN and not counted(snapshot)
     ]
     noun = "backend" if len(snapshots) == 1 else "backends"
     parts = [f"{len(routable)} of {len(snapshots)} {noun} routable"]

@@ -7,8 +7,14 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from vmcp.api.model import ApiModel
-from vmcp.api.status import BackendStatus, CircuitState, DiscoveredBackend, VirtualMCPServerStatus
-from vmcp.health.snapshot import Circuit, Health, Snapshot, Transition
+from vmcp.api.status import (
+    BackendStatus,
+    CircuitState,
+    DiscoveredBackend,
+    OverrideStatus,
+    VirtualMCPServerStatus,
+)
+from vmcp.health.snapshot import Circuit, Health, Override, Snapshot, Transition
 
 _Model = TypeVar("_Model", bound=ApiModel)
 
@@ -74,7 +80,14 @@ def _snapshot(backend: DiscoveredBackend) -> Snapshot:
             Transition(change.time.timestamp(), Circuit(change.before), Circuit(change.after), change.reason)
             for change in backend.transitions or ()
         ),
+        override=_override(backend.override),
     )
+
+
+def _override(status: OverrideStatus | None) -> Override | None:
+    if status is None:
+        return None
+    return Override(status.mode, status.since.timestamp(), _seconds(status.until), status.reason or "")
 
 
 def _seconds(moment: datetime | None) -> float | None:
