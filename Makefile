@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format crds control-plane clean
+.PHONY: help demo test lint format crds control-plane bench-health clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +37,13 @@ crds: $(READY) ## Write crds/*.yaml from the models.
 
 control-plane: $(READY) ## Find, fetch or build etcd, kube-apiserver, kube-controller-manager and kubectl.
 	@$(BIN)/python -m vmcp_dev binaries
+
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+bench-health: $(BENCH_READY) control-plane ## The health engine's figures, beside Envoy and blackbox_exporter; 10 minutes.
+	PYTHONPATH=. $(BIN)/python -m bench.health $(BENCH_ARGS)
 
 clean: ## Remove the virtual environment and every cache in the tree.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""Runs the parts and writes `bench/results/health.json` and the plots; parts that are not run keep their last figures."""
+"""Runs the parts, writes `bench/results/health.json` and the plots; parts not run keep their last figures."""
 
 import argparse
 import json
@@ -94,9 +94,8 @@ def _run(name: str, measure: Callable[[], dict[str, object]], figures: dict[str,
 
 
 def _machine() -> dict[str, object]:
-    cpu = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").open() if line.startswith("model name")), ""
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     return {
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0)),

@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 
 import uvloop
-
 from bench.health.simulated import SimulatedTransport
+
 from vmcp.health.monitor import Change, Check, Monitor
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
 from vmcp.health.probe import Probe

@@ -6,6 +6,7 @@ real API server.
 
 import asyncio
 import contextlib
+import itertools
 import resource
 import signal
 import statistics
@@ -16,6 +17,7 @@ from typing import Final
 
 from bench.health.checker import targets
 from bench.health.process import Backend, backend
+
 from vmcp.api.kinds import VIRTUAL_MCP_SERVER
 from vmcp.health.monitor import Change, Monitor
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
@@ -210,7 +212,7 @@ def _is_open(found: JsonObject) -> bool:
 
 
 def _smallest_gap(times: list[float]) -> float:
-    return min((later - earlier for earlier, later in zip(times, times[1:], strict=False)), default=float("inf"))
+    return min((later - earlier for earlier, later in itertools.pairwise(times)), default=float("inf"))
 
 
 def _virtual_mcp_server(name: str) -> JsonObject:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any, Final, cast
 
 from tests.health.fakeclock import FakeClock, run
+
 from vmcp.health import breaker as circuits
 from vmcp.health import tracker
 from vmcp.health.breaker import Breaker

@@ -23,6 +23,8 @@ def deployment(
         "status": {
             "observedGeneration": observed,
             "availableReplicas": available,
+            "replicas": replicas,
+            "updatedReplicas": replicas,
             "conditions": list(conditions),
             **status,
         },
@@ -53,11 +55,18 @@ ROWS: dict[str, tuple[JsonObject, list[JsonObject], DeploymentState, str]] = {
     ),
     "no message": (deployment(UNAVAILABLE), [pod("CrashLoopBackOff")], FAILED, "container vmcp: CrashLoopBackOff"),
     "new pods fail while old ones serve": (
-        deployment(AVAILABLE),
+        deployment(AVAILABLE, replicas=2, updatedReplicas=1),
         [pod("", name="old"), pod("CrashLoopBackOff", "back-off 40s", name="new")],
         FAILED,
         "container vmcp: CrashLoopBackOff: back-off 40s",
     ),
+    "one of two pods of this generation fails": (
+        deployment(AVAILABLE, replicas=2),
+        [pod("", name="good"), pod("CrashLoopBackOff", name="sick")],
+        SERVES,
+        "",
+    ),
+    "old pods are left": (deployment(AVAILABLE, replicas=2, updatedReplicas=1), [], WAITS, "is not available yet"),
     "a failing pod is on its way out": (
         deployment(AVAILABLE),
         [pod("CrashLoopBackOff", deletionTimestamp="2026-01-01T00:00:00Z"), pod("")],

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from vmcp.kube.client import KubeError
+
 FIRST_BACKOFF_S = 0.2
 LAST_BACKOFF_S = 60.0
 
@@ -94,7 +96,10 @@ class KeyedQueue(Generic[K]):
             self._failed += 1
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             delay_s = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
-            log.warning("reconcile failed, again in %.1f s: %s: %s", delay_s, key, str(error) or type(error).__name__)
+            expected = isinstance(error, KubeError | TimeoutError)
+            said = str(error) or type(error).__name__
+            fault = None if expected else error
+            log.warning("reconcile failed, again in %.1f s: %s: %s", delay_s, key, said, exc_info=fault)
         else:
             self._succeeded += 1
             self._failures.pop(key, None)

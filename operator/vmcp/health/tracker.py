@@ -10,17 +10,25 @@ Health, first rule that fits (design §3 rules 1 to 3, 5):
 3. 401 or 403 without auth configured: unauthenticated.
 4. slower than `degraded_latency_s`, or 429, or the success that closed the circuit: degraded.
 5. any other answer: healthy.
+
+What a person overrules comes first (rule 8): `abide` brings a record in line with it, at every step and whenever
+the policy changes. While it is in force the breaker has no say: forced open is an open circuit that only the
+person ends, or `until`; forced closed and disabled are a closed one.
 """
 
+import math
+
+from dataclasses import replace
 from typing import NamedTuple
 
 from vmcp.api.category import ErrorCategory
 from vmcp.api.duration import format_duration
+from vmcp.api.operational import OverrideMode
 from vmcp.health import breaker as circuits
 from vmcp.health.breaker import Breaker, EarlyEnd
-from vmcp.health.outcome import Outcome, Reading, reading_of
-from vmcp.health.policy import HealthPolicy
-from vmcp.health.snapshot import Circuit, Health, Snapshot, Transition
+from vmcp.health.outcome import EFFECTS, MEANINGS, Outcome, Reading, Tally, Wait, reading_of
+from vmcp.health.policy import BreakerPolicy, HealthPolicy, Overrule
+from vmcp.health.snapshot import Circuit, Health, Override, Snapshot, Transition, told_of
 from vmcp.health.target import Target
 
 RETRY_AFTER_MAX_S = 300.0
@@ -32,6 +40,12 @@ INTERVAL_JITTER = 0.1
 HISTORY = 5
 """Transitions that are kept of a backend."""
 
+SHORTEST_WAIT_S = 0.001
+"""Wall clock and monotonic clock agree no better than this on when something ends."""
+
+REACHABLE_ELSEWHERE = "reachable from the gateway, not from the operator; check NetworkPolicy or mesh"
+"""What is told of a backend that fails for us and answers a gateway (design §3 rule 7)."""
+
 
 class Record(NamedTuple):
     """One backend's state. Wall-clock fields are seconds since the epoch.
@@ -41,6 +55,7 @@ class Record(NamedTuple):
         deferred: a 503 with Retry-After has been excused, and the backend has not answered since.
         retry_after_s: how long the backend asked to be left alone by the last answer; 0 = it did not.
         last_check_wall: when the last check that said something ended.
+        override: what a person overrules, while it is in force.
     """
 
     breaker: Breaker = Breaker()
@@ -56,6 +71,7 @@ class Record(NamedTuple):
     mcp_revision: str = ""
     detail: str = ""
     transitions: tuple[Transition, ...] = ()
+    override: Override | None = None
 
 
 Step = tuple[Record, Transition | None]
@@ -67,9 +83,13 @@ def begin(record: Record, policy: HealthPolicy, now: float, wall: float, jitter:
 
     Whether the check may be sent is `may_check` of the record returned.
     """
-    passed = circuits.passing(record.breaker, policy.breaker, now, jitter)
+    record, transition = abide(record, policy, now, wall)
+    if _is_forced_open(record):
+        return record, transition
+    passed = circuits.passing(record.breaker, _breaker_policy(record, policy), now, jitter)
     reason = "open time over" if record.breaker.circuit is Circuit.OPEN else "trial did not report"
-    record, transition = _moved(record, passed, policy, now, wall, reason)
+    record, passing = _moved(record, passed, policy, now, wall, reason)
+    transition = passing or transition
     started = circuits.begin(passed, now, limit)
     return (record if started is None or started is passed else record._replace(breaker=started)), transition
 
@@ -90,16 +110,17 @@ def observe(record: Record, outcome: Outcome, target: Target, now: float, wall: 
         return record, None
     if reading is Reading.DEFERRED:
         return _deferred(record, outcome, wall), None
-    failed = reading is Reading.FAILED
+    effect = EFFECTS[reading]
+    failed = effect.tally is Tally.FAILURE
     if failed:
-        after = circuits.failure(before, policy.breaker, now, jitter)
+        after = circuits.failure(before, _breaker_policy(record, policy), now, jitter)
         reason = _why(before, after, outcome)
     else:
         after = circuits.success(before, policy.breaker)
         reason = "trial succeeded"
     closing = after.circuit is Circuit.CLOSED and before.circuit is not Circuit.CLOSED
     health = _health(record, after, reading, outcome, policy, closing=closing)
-    limited = reading is Reading.SLOW_OR_LIMITED and outcome.retry_after_s is not None
+    limited = effect.wait is not Wait.INTERVAL and outcome.retry_after_s is not None
     seen = Record(
         record.breaker,
         record.health,
@@ -114,6 +135,7 @@ def observe(record: Record, outcome: Outcome, target: Target, now: float, wall: 
         outcome.mcp_revision or record.mcp_revision,
         _detail(outcome, reading, policy),
         record.transitions,
+        record.override,
     )
     return _moved(seen, after, policy, now, wall, reason, health)
 
@@ -131,10 +153,10 @@ def next_due(record: Record, policy: HealthPolicy, due: float, finished: float, 
     fast = pause(policy) * (1.0 + INTERVAL_JITTER * jitter)
     if record.retry_after_s:
         asked = finished + record.retry_after_s * (1.0 + INTERVAL_JITTER * jitter)
-        if record.category is ErrorCategory.OVERLOADED:
+        if EFFECTS[MEANINGS[record.category].reading].wait is Wait.ASKED:
             return max(asked, finished + fast)
         return max(asked, due + _interval(policy, jitter))
-    if is_counting(record.breaker, policy):
+    if is_counting(record.breaker, policy.unhealthy_threshold, _breaker_policy(record, policy)):
         return finished + fast
     return max(due + _interval(policy, jitter), finished + fast)
 
@@ -144,18 +166,59 @@ def pause(policy: HealthPolicy) -> float:
     return min(policy.fast_interval_s, policy.interval_s) or policy.interval_s
 
 
-def is_counting(breaker: Breaker, policy: HealthPolicy) -> bool:
+def is_counting(breaker: Breaker, unhealthy_threshold: int, policy: BreakerPolicy) -> bool:
     """Whether the next check decides something: half-open, or failures on their way to either threshold."""
     if breaker.circuit is Circuit.HALF_OPEN:
         return True
-    threshold = policy.unhealthy_threshold
-    if policy.breaker.enabled:
-        threshold = max(threshold, policy.breaker.failure_threshold)
+    threshold = max(unhealthy_threshold, policy.failure_threshold) if policy.enabled else unhealthy_threshold
     return 0 < breaker.failures < threshold
 
 
+def doubted(record: Record, wall: float) -> Record:
+    """A check failed in a way that may be our own fault, while we doubt ourselves: it was made, no more."""
+    return undecided(record)._replace(last_check_wall=wall)
+
+
+def due_in_doubt(policy: HealthPolicy, due: float, finished: float, jitter: float) -> float:
+    """When the next check is due after such a failure: nothing is counting, so there is no hurry."""
+    return max(due + _interval(policy, jitter), finished + pause(policy))
+
+
+def abide(record: Record, policy: HealthPolicy, now: float, wall: float) -> Step:
+    """Bring the record in line with what a person orders, if anything, at this time (design §3 rule 8)."""
+    asked, had = policy.overrule, record.override
+    if asked is not None and asked.until is not None and wall >= asked.until:
+        asked = None
+    if asked is None and had is None:
+        return record, None
+    if asked is None:
+        record = record._replace(override=None)
+        if had is None or had.mode is not OverrideMode.FORCED_OPEN or record.breaker.circuit is not Circuit.OPEN:
+            return record, None
+        return _moved(record, circuits.half_opened(record.breaker), policy, now, wall, "no longer forced open")
+    override = had if had is not None and _is_the_same(had, asked) else _in_force(asked, had, wall)
+    record = record._replace(override=override)
+    if asked.mode is OverrideMode.FORCED_OPEN:
+        left = math.inf if asked.until is None else max(asked.until - wall, SHORTEST_WAIT_S)
+        after = circuits.forced_open(record.breaker, now + left)
+        record, transition = _moved(record, after, policy, now, wall, told_of(override))
+        return record._replace(open_until_wall=asked.until), transition
+    return _moved(record, circuits.closed(record.breaker), policy, now, wall, told_of(override))
+
+
+def override_ends(record: Record, now: float, wall: float) -> float:
+    """When what a person overrules ends by itself, in monotonic seconds; infinity = not by itself."""
+    if record.override is None or record.override.until is None:
+        return math.inf
+    return now + max(record.override.until - wall, SHORTEST_WAIT_S)
+
+
 def end_open_time(record: Record, policy: HealthPolicy, cause: EarlyEnd, now: float, wall: float) -> Step:
-    """End an open time early, for one of the named causes."""
+    """End an open time early, for one of the named causes. What a person forced open stays so."""
+    if _is_forced_open(record):
+        if cause is EarlyEnd.RESET:
+            record = record._replace(breaker=record.breaker._replace(failures=0, reopenings=0))
+        return record, None
     return _moved(record, circuits.end_open_time(record.breaker, cause), policy, now, wall, cause.value)
 
 
@@ -165,10 +228,11 @@ def undecided(record: Record) -> Record:
 
 
 def adopt(record: Record, policy: HealthPolicy, now: float, wall: float) -> Step:
-    """The policy changed under a record that stays: a breaker switched off closes; no open time is cut."""
-    if policy.breaker.enabled:
-        return record, None
-    after = circuits.passing(record.breaker, policy.breaker, now, 0.0)
+    """The policy changed under a record that stays: a breaker switched off is not open; no open time is cut."""
+    record, transition = abide(record, policy, now, wall)
+    if policy.breaker.enabled or record.breaker.circuit is not Circuit.OPEN or _is_forced_open(record):
+        return record, transition
+    after = circuits.closed(record.breaker)
     return _moved(record, after, policy, now, wall, "breaker switched off")
 
 
@@ -187,7 +251,8 @@ def recall(snapshot: Snapshot, policy: HealthPolicy, now: float, wall: float) ->
     What is left of an open time is never more than an open time of today's policy, whatever the clocks say.
     """
     circuit, open_until, open_until_wall = snapshot.circuit, 0.0, None
-    if not policy.breaker.enabled:
+    forced = snapshot.override is not None and snapshot.override.mode is OverrideMode.FORCED_OPEN
+    if not policy.breaker.enabled and circuit is Circuit.OPEN and not forced:
         circuit = Circuit.CLOSED
     reopenings = max(0, snapshot.reopen_count) if circuit is not Circuit.CLOSED else 0
     if circuit is Circuit.OPEN:
@@ -209,13 +274,14 @@ def recall(snapshot: Snapshot, policy: HealthPolicy, now: float, wall: float) ->
         latency_s=snapshot.latency_s,
         category=snapshot.category,
         mcp_revision=snapshot.mcp_revision,
-        detail=snapshot.detail,
+        detail=_untold(snapshot),
         transitions=snapshot.transitions[-HISTORY:],
+        override=snapshot.override,
     )
 
 
-def snapshot_of(record: Record, target: Target) -> Snapshot:
-    """What the record says, for status writer and gateway."""
+def snapshot_of(record: Record, target: Target, note: str = "") -> Snapshot:
+    """What the record says, for status writer and gateway; `note` is one more sentence for a person."""
     if target.never_call:
         return Snapshot(
             name=target.name,
@@ -241,9 +307,10 @@ def snapshot_of(record: Record, target: Target) -> Snapshot:
         latency_s=record.latency_s,
         category=record.category,
         mcp_revision=record.mcp_revision,
-        detail=_joined(record.detail, target.note),
+        detail=_joined(told_of(record.override) if record.override else "", record.detail, note, target.note),
         auth_configured=target.auth_configured,
         transitions=record.transitions,
+        override=record.override,
     )
 
 
@@ -271,7 +338,7 @@ def _moved(
         health=health,
         health_changed_wall=record.health_changed_wall if health is record.health else wall,
         circuit_changed_wall=wall,
-        open_until_wall=wall + after.open_until - now if after.circuit is Circuit.OPEN else None,
+        open_until_wall=wall + after.open_until - now if math.isfinite(after.open_until) and after.open_until else None,
         transitions=(*record.transitions, transition)[-HISTORY:],
     ), transition
 
@@ -282,8 +349,8 @@ def _health(
     by_circuit = _of_circuit(after.circuit)
     if by_circuit is not None:
         return by_circuit
-    if reading is Reading.FAILED:
-        return Health.UNHEALTHY if after.failures >= policy.unhealthy_threshold else record.health
+    if EFFECTS[reading].tally is Tally.FAILURE:
+        return Health.UNHEALTHY if closing or after.failures >= policy.unhealthy_threshold else record.health
     if reading is Reading.UNAUTHENTICATED:
         return Health.UNAUTHENTICATED
     if closing or reading is Reading.SLOW_OR_LIMITED or _is_slow(outcome, policy):
@@ -316,6 +383,31 @@ def _deferred(record: Record, outcome: Outcome, wall: float) -> Record:
 
 def _patience(outcome: Outcome) -> float:
     return min(max(outcome.retry_after_s or 0.0, 0.0), RETRY_AFTER_MAX_S)
+
+
+def _is_forced_open(record: Record) -> bool:
+    return record.override is not None and record.override.mode is OverrideMode.FORCED_OPEN
+
+
+def _breaker_policy(record: Record, policy: HealthPolicy) -> BreakerPolicy:
+    """The breaker's policy in force: while a person overrules it, it has no say."""
+    return policy.breaker if record.override is None else replace(policy.breaker, enabled=False)
+
+
+def _is_the_same(had: Override, asked: Overrule) -> bool:
+    return (had.mode, had.until, had.reason) == (asked.mode, asked.until, asked.reason)
+
+
+def _in_force(asked: Overrule, had: Override | None, wall: float) -> Override:
+    since = had.since if had is not None and had.mode is asked.mode else wall
+    return Override(asked.mode, since, asked.until, asked.reason)
+
+
+def _untold(snapshot: Snapshot) -> str:
+    """The detail without what `snapshot_of` put before it."""
+    if snapshot.override is None:
+        return snapshot.detail
+    return snapshot.detail.removeprefix(told_of(snapshot.override)).removeprefix("; ")
 
 
 def _is_slow(outcome: Outcome, policy: HealthPolicy) -> bool:

@@ -27,11 +27,12 @@ def deployment_state(deployment: JsonObject, pods: Sequence[JsonObject]) -> tupl
     conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
     current = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
     available = conditions.get("Available", {}).get("status") == "True" and status.get("availableReplicas", 0) > 0
-    # A rollout whose new pods fail is a failure, even while old pods still serve.
+    # While old pods are left the new ones are not proven: a rollout whose new pods fail is a failure all the same.
+    rolled_out = status.get("updatedReplicas", 0) >= status.get("replicas", 0)
+    if current and available and rolled_out:
+        return DeploymentState.AVAILABLE, ""
     if current and (failing := _failing(conditions, pods)):
         return DeploymentState.FAILED, f"Deployment {name}: {failing}"
-    if current and available:
-        return DeploymentState.AVAILABLE, ""
     if deployment["spec"].get("replicas") == 0:
         return DeploymentState.UNAVAILABLE, f"Deployment {name} has 0 replicas: no gateway runs"
     return DeploymentState.UNAVAILABLE, f"Deployment {name} is not available yet"
