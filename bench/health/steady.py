@@ -14,6 +14,7 @@ from vmcp.health.breaker import Breaker
 from vmcp.health.monitor import Change, Check, Monitor
 from vmcp.health.outcome import Outcome
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
+from vmcp.health.record import Record
 from vmcp.health.target import Target
 from vmcp.kube.client import JsonObject, Kube
 from vmcp.status.findings import DeploymentState, Findings
@@ -146,7 +147,7 @@ def _breaker_rate() -> float:
 def _tracker_rate() -> float:
     """Whole checks of a healthy backend, without the I/O: begin, observe, next due time, snapshot."""
     target = Target("search", "http://search/mcp", HealthPolicy(breaker=BreakerPolicy(enabled=True)))
-    record, now, outcome = tracker.Record(), 0.0, Outcome(latency_s=0.01, mcp_revision="2025-11-25")
+    record, now, outcome = Record(), 0.0, Outcome(latency_s=0.01, mcp_revision="2025-11-25")
     began = time.process_time()
     for _ in range(_STEPS // 10):
         now += 30.0

@@ -1,4 +1,4 @@
-"""`python -m vmcp_dev up|down|kubeconfig|run`: a development cluster on this machine, without containers."""
+"""`python -m vmcp_dev up|down|kubeconfig|run|binaries`: a development cluster on this machine, without containers."""
 
 import argparse
 import logging
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from vmcp_dev import session
-from vmcp_dev.binaries import BinaryNotFound
+from vmcp_dev.binaries import BinaryNotFound, find_binaries
 from vmcp_dev.controlplane import ControlPlaneError
 from vmcp_dev.kubectl import KubectlError
 
@@ -28,6 +28,8 @@ def main() -> int:
                 session.end()
             case "kubeconfig":
                 print(session.current().kubeconfig)
+            case "binaries":
+                find_binaries()
     except KeyboardInterrupt:
         return 0
     except (session.SessionError, ControlPlaneError, BinaryNotFound, KubectlError) as error:
@@ -44,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-f", "--file", dest="files", type=Path, action="extend", nargs="+", required=True)
     commands.add_parser("down", help="end what `up` or `run` started in another terminal")
     commands.add_parser("kubeconfig", help="print the path of the running cluster's kubeconfig")
+    commands.add_parser("binaries", help="find, fetch or build what a cluster is made of, and no more")
     return parser
 
 

@@ -4,9 +4,9 @@ from vmcp.api.category import ErrorCategory
 from vmcp.health import tracker
 from vmcp.health.outcome import Outcome
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
+from vmcp.health.record import Record
 from vmcp.health.snapshot import Circuit, Snapshot
 from vmcp.health.target import Target
-from vmcp.health.tracker import Record
 
 WALL = 1_800_000_000.0
 OK = Outcome(latency_s=0.01, mcp_revision="2025-11-25")

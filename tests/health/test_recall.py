@@ -5,8 +5,8 @@ from tests.health.checked import OK, REFUSED, THRESHOLDS_ONLY, WALL, WITH_BREAKE
 
 from vmcp.health import tracker
 from vmcp.health.policy import HealthPolicy
+from vmcp.health.record import Record
 from vmcp.health.snapshot import Circuit, Health, Snapshot
-from vmcp.health.tracker import Record
 
 
 def recalled(snapshot: Snapshot, *, policy: HealthPolicy = WITH_BREAKER, wall: float) -> Record:

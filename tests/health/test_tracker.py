@@ -22,9 +22,9 @@ from vmcp.health import tracker
 from vmcp.health.breaker import EarlyEnd
 from vmcp.health.outcome import Outcome
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
+from vmcp.health.record import Record
 from vmcp.health.snapshot import Circuit, Health
 from vmcp.health.target import Target
-from vmcp.health.tracker import Record
 
 
 def test_never_checked_is_unknown() -> None:

@@ -39,6 +39,9 @@ def test_when_the_leader_is_killed_the_follower_works_within_twenty_seconds(
     assert eventually(lambda: stage.status("front")["observedGeneration"] == 1)
     assert control_plane.audit_log is not None
     assert follower.writes(control_plane.audit_log) == []
+    told = follower.metrics()
+    assert told["vmcp_leader{}"] == told["vmcp_targets{}"] == told["vmcp_reconciles_total{result=ok}"] == 0
+    assert leader.metrics()["vmcp_leader{}"] == 1
 
     killed = datetime.now(UTC)
     leader.process.kill()

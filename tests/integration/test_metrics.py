@@ -3,21 +3,10 @@
 import json
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.stage import Stage, entry, eventually, gateway, group, mcp_backends
 from tests.integration.twin import Twin
 
 from vmcp_dev.controlplane import ControlPlane
-
-
-def _samples(twin: Twin) -> dict[str, float]:
-    """Sums over each metric's labels, and each labelled sample by its labels."""
-    result: dict[str, float] = {}
-    for family in text_string_to_metric_families(twin.answer("/metrics")[1]):
-        for sample in family.samples:
-            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
-            result[f"{sample.name}{{{labels}}}"] = sample.value
-    return result
 
 
 def test_what_happens_to_a_backend_is_counted_and_logged_as_one_json_line(
@@ -32,7 +21,7 @@ def test_what_happens_to_a_backend_is_counted_and_logged_as_one_json_line(
             assert twin.answer("/healthz") == (200, "ok\n")
             backends["alpha"].kill()
             eventually(lambda: stage.backend("front", "alpha")["circuitBreakerState"] == "open")
-        samples = _samples(twin)
+        samples = twin.metrics()
         series = f"vmcp_backend_circuit_state{{backend=alpha,name=front,namespace={stage.namespace}}}"
         assert samples[series] in (1, 2)
         assert samples["vmcp_transitions_total{from=closed,to=open}"] == 1

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.stage import Stage, free_port
 
 from vmcp_dev.childprocess import ChildProcess
@@ -41,6 +42,15 @@ class Twin:
 
     def follows(self) -> bool:
         return self.answer("/readyz") == (200, "following\n")
+
+    def metrics(self) -> dict[str, float]:
+        """Values by name and sorted labels, as `name{a=b,c=d}`."""
+        result: dict[str, float] = {}
+        for family in text_string_to_metric_families(self.answer("/metrics")[1]):
+            for sample in family.samples:
+                labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+                result[f"{sample.name}{{{labels}}}"] = sample.value
+        return result
 
     def pause(self) -> None:
         os.kill(self.process.pid, signal.SIGSTOP)

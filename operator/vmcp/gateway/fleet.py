@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vmcp.gateway.feed import Feed
 from vmcp.gateway.metrics import Metrics
 from vmcp.gateway.naming import DEFAULT_PREFIX_FORMAT
 from vmcp.gateway.upstream import Upstream
+from vmcp.health.overrule import is_ordered_open
 from vmcp.health.snapshot import Snapshot
 from vmcp.health.target import Target
 from vmcp.health.targets import targets_of
@@ -21,6 +23,9 @@ from vmcp.mcp.backend import Address, Backend, ListChanged
 from vmcp.mcp.transport import Transport
 
 log = logging.getLogger(__name__)
+
+TRUSTS_NOBODY = "no certificate"
+"""A CA bundle that no certificate chains to."""
 
 
 class Fleet:
@@ -63,11 +68,18 @@ class Fleet:
             same = upstream is not None and self._addresses.get(target.name) == address
             if upstream is None or not same or upstream.fingerprint != target.fingerprint:
                 connection = Backend(self._transport, address, client_name="vmcp-gateway", client_version=self._version)
-                upstream = Upstream(backend, connection, fingerprint=target.fingerprint, timeout_s=timeout_s)
+                upstream = Upstream(
+                    backend,
+                    connection,
+                    fingerprint=target.fingerprint,
+                    timeout_s=timeout_s,
+                    forced_open=is_ordered_open(target.policy, time.time()),
+                )
                 self._addresses[target.name] = address
             else:
                 upstream.config = backend
                 upstream.timeout_s = timeout_s
+                upstream.forced_open = is_ordered_open(target.policy, time.time())
             upstreams[target.name] = upstream
         before, self.upstreams = self.upstreams, upstreams
         self._replace_feeds(before)
@@ -88,11 +100,12 @@ class Fleet:
             return
         seen = upstream.snapshot
         log.info(
-            "backend %s: %s (health %s, circuit %s)",
+            "backend %s: %s (health %s, circuit %s)%s",
             name,
             "in use" if upstream.usable else "out of use",
             seen.health.value,
             seen.circuit.value,
+            f": {seen.detail}" if seen.detail else "",
         )
         self._metrics.flipped(name)
         self._feeds[name][0].usability(upstream.usable)
@@ -147,15 +160,15 @@ def prefix_format(config: GatewayConfig) -> str:
 
 
 def read_ca_bundles(config: GatewayConfig) -> dict[str, str]:
-    """The CA bundles that backends name, by path. A missing file trusts nobody."""
+    """The CA bundles that backends name, by path. A file that is missing or empty trusts nobody."""
     bundles: dict[str, str] = {}
     for path in {backend.ca_bundle_path for backend in config.backends if backend.ca_bundle_path}:
         try:
-            bundles[path] = Path(path).read_text()
-        except OSError as error:
-            log.error("CA bundle %s cannot be read: %s", path, error.strerror)
-            # Left out, it would mean "do not verify" (`targets_of`).
-            bundles[path] = ""
+            # An empty text would mean the system's certificates, and none at all "do not verify" (`targets_of`).
+            bundles[path] = Path(path).read_text().strip() or TRUSTS_NOBODY
+        except (OSError, UnicodeDecodeError) as error:
+            log.error("CA bundle %s cannot be read (%s): its backends are out", path, type(error).__name__)
+            bundles[path] = TRUSTS_NOBODY
     return bundles
 
 

@@ -102,10 +102,11 @@ class ObjectWatch:
                 retry_s, complaint = FIRST_RETRY_S, ""
                 while True:
                     version = await self._watch(version)
+                    # A server that ends every watch at once must not be asked without pause.
+                    await asyncio.sleep(FIRST_RETRY_S)
             except WatchError as error:
-                if error.status == _GONE:
-                    continue
-                reason = str(error)
+                # Gone = our version is too old to go on from: nothing to complain of, list again.
+                reason = complaint if error.status == _GONE else str(error)
             except TransportError as error:
                 reason = f"{error.category.value}: {error}"
             except OSError as error:

@@ -78,7 +78,7 @@ class Router:
         return True
 
     async def _list(self, ask: Ask, listed: Listed) -> None:
-        if "cursor" in ask.fields:
+        if bytes(ask.fields.get("cursor", b"null")) != b"null":
             # Our lists have one page, so that no cursor was ever ours.
             await ask.answer.error(rpc_error(jsonrpc.INVALID_PARAMS, "unknown cursor; lists here have one page"))
             return
@@ -96,6 +96,10 @@ class Router:
             await ask.answer.error(rpc_error(jsonrpc.INVALID_PARAMS, "params.name must be a string"))
             return
         route = self._catalog.route(listed, name)
+        if route is None:
+            # A replica that has just started may not have read it yet.
+            await self._fleet.settle()
+            route = self._catalog.route(listed, name)
         if route is None:
             await self._unknown(ask, listed, name)
             return

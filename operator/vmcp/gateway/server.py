@@ -27,7 +27,7 @@ from vmcp.gateway.modern import Modern
 from vmcp.gateway.pages import Pages
 from vmcp.gateway.router import Router
 from vmcp.gateway.sessions import Sessions
-from vmcp.gateway.settings import Home, Refused, ServeOptions, read_config, servable
+from vmcp.gateway.settings import Home, Refused, ServeOptions, of_the_user, read_config, servable
 from vmcp.gateway.view import View
 from vmcp.health.probe import Probe
 from vmcp.mcp.guard import AddressGuard
@@ -157,6 +157,8 @@ class Gateway:
         self._changes.interrupt()
 
     def _apply(self, config: GatewayConfig) -> None:
+        if self._home is None:
+            config = of_the_user(config)
         self._view.configure(config, self.fleet.configure(config))
 
     def _config_map(self, content: Mapping[str, Any] | None) -> None:
@@ -212,6 +214,8 @@ async def serve(options: ServeOptions, *, stopping: asyncio.Event | None = None)
     config = read_config(options.config)
     if options.debug or (config.operational and config.operational.log_level):
         logging.getLogger("vmcp").setLevel(logging.DEBUG)
+    # It tells of its own start and stop, which ours says better.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     listening = _listen(options)
     if stopping is None:
         stopping = asyncio.Event()

@@ -12,18 +12,28 @@ class Upstream:
 
     Attributes:
         timeout_s: seconds that one call may take.
+        forced_open: by the configuration a person keeps it out of use; counts until the status tells of it.
         snapshot: as last told by the status or the own monitor.
         usable: listed and called (design §3 rule 4); kept as an attribute since every call reads it.
     """
 
-    __slots__ = ("backend", "config", "fingerprint", "name", "snapshot", "timeout_s", "usable")
+    __slots__ = ("backend", "config", "fingerprint", "forced_open", "name", "snapshot", "timeout_s", "usable")
 
-    def __init__(self, config: GatewayBackend, backend: Backend, *, fingerprint: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        config: GatewayBackend,
+        backend: Backend,
+        *,
+        fingerprint: str,
+        timeout_s: float,
+        forced_open: bool = False,
+    ) -> None:
         self.name = config.name
         self.config = config
         self.backend = backend
         self.fingerprint = fingerprint
         self.timeout_s = timeout_s
+        self.forced_open = forced_open
         self.snapshot = self._unseen()
         self.usable = self._may_be_used()
 
@@ -54,6 +64,7 @@ class Upstream:
             url=self.config.url,
             fingerprint=self.fingerprint,
             health=Health.UNAUTHENTICATED if reason else Health.UNKNOWN,
+            circuit=Circuit.OPEN if self.forced_open else Circuit.CLOSED,
             detail=reason,
             auth_configured=self.config.auth_configured,
         )

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vmcp.api.kinds import MCP_SERVER
 from vmcp.handlers.filelimit import FileLimit
 from vmcp.handlers.inbox import Inbox, Seen
 from vmcp.handlers.listener import Address, Listener, Page
@@ -23,7 +24,7 @@ from vmcp.handlers.watching import Watching, watch
 from vmcp.health.clock import SystemClock
 from vmcp.health.monitor import Change, Monitor
 from vmcp.health.probe import Probe
-from vmcp.health.snapshot import Circuit, Snapshot, Transition
+from vmcp.health.snapshot import Circuit, Snapshot, Transition, told_of
 from vmcp.kube.client import Kube, connect
 from vmcp.kube.lease import Alone, Leadership, Lease, LeaseLost, identity, lease_name, own_namespace
 from vmcp.mcp.guard import AddressGuard
@@ -32,7 +33,6 @@ from vmcp.reconcile.affected import affected
 from vmcp.reconcile.cache import Cache, Key
 from vmcp.reconcile.reconciler import Reconciler
 from vmcp.status.events import EventRecorder, Reference
-from vmcp.status.findings import Findings
 from vmcp.status.news import is_urgent
 from vmcp.status.writer import StatusWriter
 
@@ -115,7 +115,12 @@ class _Operator:
         self._transitions: Counter[tuple[Circuit, Circuit]] = Counter()
         clock = SystemClock()
         self._check = MeasuredCheck(Probe(transport))
-        self._monitor = Monitor(check=traced.check(self._check), changed=self._changed, clock=clock)
+        self._monitor = Monitor(
+            check=traced.check(self._check),
+            changed=self._changed,
+            doubted=lambda uid: self._writer.report(uid),
+            clock=clock,
+        )
         self._writer = StatusWriter(
             kube=writing,
             compose=lambda uid: self._reconciler.findings(uid),
@@ -205,6 +210,8 @@ class _Operator:
             self._resync.listed()
         if before is not None and before["metadata"]["resourceVersion"] == seen.obj["metadata"]["resourceVersion"]:
             return
+        if seen.kind == MCP_SERVER and before is not None and not seen.deleted:
+            self._reconciler.server_changed(before, seen.obj)
         for obj in (before, seen.obj):
             if obj is not None:
                 for concerned in affected(seen.kind, obj, self._cache):
@@ -214,21 +221,36 @@ class _Operator:
         """A check is over, or a circuit moved."""
         if is_urgent(change.before, change.after):
             self._writer.report(change.owner)
-        if change.transition is None:
+        if change.transition is not None:
+            self._transitions[change.transition.before, change.transition.after] += 1
+        key = self._reconciler.key_of(change.owner)
+        if key is None:
             return
-        self._transitions[change.transition.before, change.transition.after] += 1
-        found = self._reconciler.findings(change.owner)
-        if found is not None:
-            about = Reference(found.namespace, found.name, found.uid)
+        about = Reference(key.namespace, key.name, change.owner)
+        if change.before.override != change.after.override:
+            self._events.override(about, change.before, change.after)
+            _log_override(key, change.before, change.after)
+        if change.transition is not None:
             self._events.transition(about, change.after, change.transition)
-            _log_transition(found, change.after, change.transition)
+            _log_transition(key, change.after, change.transition)
 
 
-def _log_transition(found: Findings, backend: Snapshot, transition: Transition) -> None:
+def _log_override(key: Key, before: Snapshot, after: Snapshot) -> None:
+    facts = {
+        "namespace": key.namespace,
+        "name": key.name,
+        "backend": after.name,
+        "from": told_of(before.override) if before.override else "not overruled",
+        "to": told_of(after.override) if after.override else "not overruled",
+    }
+    log.info("%s/%s backend %s: %s -> %s", *facts.values(), extra={"facts": facts})
+
+
+def _log_transition(key: Key, backend: Snapshot, transition: Transition) -> None:
     text = "%s/%s backend %s: circuit %s -> %s, %s"
     facts = {
-        "namespace": found.namespace,
-        "name": found.name,
+        "namespace": key.namespace,
+        "name": key.name,
         "backend": backend.name,
         "from": str(transition.before),
         "to": str(transition.after),

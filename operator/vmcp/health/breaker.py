@@ -8,10 +8,12 @@ The five legal transitions, and nothing else:
 | open      | half-open | the open time is over, or was ended early for a named cause            |
 | half-open | closed    | `success_threshold` successful trials; with the breaker off, any trial |
 | half-open | open      | one failed trial, or a trial that never reported, or a person          |
-| open      | closed    | the breaker was switched off, a person forces it closed, or a changed target starts a fresh record |
+| open      | closed    | a person forces it closed, the breaker was switched off, or the target |
+|           |           | changed and starts a fresh record                                      |
 
-What closes an open circuit closes a half-open one too, but for switching the breaker off: its trial decides. closed -> half-open does not exist: a trial follows an
-open time, and an early end of the open time is half-open too, never closed: no user call is a guinea pig.
+What closes an open circuit closes a half-open one too, but for switching the breaker off: there the trial decides.
+closed -> half-open does not exist: a trial follows an open time, and an early end of the open time is half-open too,
+never closed: no user call is a guinea pig.
 """
 
 from enum import StrEnum

@@ -9,19 +9,20 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from vmcp.api.category import ErrorCategory
 from vmcp.api.duration import format_duration
 from vmcp.health import tracker
 from vmcp.health.breaker import EarlyEnd
 from vmcp.health.clock import Clock, SystemClock
-from vmcp.health.outcome import Outcome
+from vmcp.health.doubt import Doubt
+from vmcp.health.outcome import MEANINGS, Outcome
+from vmcp.health.overrule import abide, override_ends
 from vmcp.health.policy import HealthPolicy
+from vmcp.health.record import Record, Step
 from vmcp.health.scheduler import Scheduler, Statistics
-from vmcp.health.snapshot import Circuit, Snapshot, Transition
-from vmcp.health.target import Target
-from vmcp.health.tracker import Record
+from vmcp.health.snapshot import Circuit, Health, Snapshot, Transition
+from vmcp.health.target import Target, hostname_of, is_reached_alike, is_same, place_of
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +66,16 @@ class Change:
 
 @dataclass(slots=True, eq=False)
 class _Watched:
-    """A backend under watch: the latest target, record and snapshot."""
+    """A backend under watch: the latest target, record and snapshot.
+
+    Attributes:
+        reachable_until: until when a gateway's word counts that it reaches the backend, monotonic seconds.
+    """
 
     target: Target
     record: Record
     snapshot: Snapshot
+    reachable_until: float = 0.0
 
 
 class Monitor:
@@ -77,8 +83,9 @@ class Monitor:
 
     Args:
         check: how to look at a backend.
-        changed: told of every finished check and every transition; called from the loop, and from
-            `set_targets` and `end_open_time` where these move a circuit. It must return at once.
+        changed: told of every finished check, every transition and every override; called from the loop, and from
+            `set_targets` and `end_open_time` where these move one. It must return at once.
+        doubted: told of every owner when a doubt in ourselves begins or ends (design §3 rule 7).
         concurrency: checks under way at once.
         per_host: of these, on one host and port.
     """
@@ -88,6 +95,7 @@ class Monitor:
         *,
         check: Check,
         changed: Callable[[Change], None],
+        doubted: Callable[[str], None] | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
         concurrency: int = 512,
@@ -95,9 +103,11 @@ class Monitor:
     ) -> None:
         self._check = check
         self._changed = changed
+        self._doubted = doubted
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
         self._owners: dict[str, dict[str, _Watched]] = {}
+        self._doubt: Doubt[tuple[str, str]] = Doubt()
         self._scheduler: Scheduler[tuple[str, str]] = Scheduler(
             self._turn, clock=self._clock, concurrency=concurrency, per_host=per_host
         )
@@ -121,13 +131,13 @@ class Monitor:
         for name, target in wanted.items():
             before = old.get(name)
             if before is None:
-                now[name] = self._new(target, (recalled or {}).get(name))
+                now[name] = self._new(owner, target, (recalled or {}).get(name), moved)
                 self._begin(owner, now[name])
-            elif not _is_same(before.target, target):
+            elif not is_same(before.target, target):
                 self._end(owner, before.target)
                 now[name] = self._replaced(owner, before, target, moved)
                 self._begin(owner, now[name])
-            elif _is_reached_alike(before.target, target):
+            elif is_reached_alike(before.target, target):
                 now[name] = before
                 self._renew(owner, before, target, moved)
             else:
@@ -166,6 +176,18 @@ class Monitor:
         if transition is not None:
             self._changed(change)
 
+    def reported_reachable(self, owner: str, name: str, until: float) -> None:
+        """A gateway reaches this backend; while it fails for us, its message says so until then (monotonic seconds)."""
+        watched = self._owners.get(owner, {}).get(name)
+        if watched is not None:
+            watched.reachable_until = until
+            watched.snapshot = self._snapshot(watched)
+
+    @property
+    def is_doubting(self) -> bool:
+        """Whether failures by dns, connect and timeout are not believed now (design §3 rule 7)."""
+        return self._doubt.since is not None
+
     def statistics(self) -> Statistics:
         """How much is watched, and how late checks are."""
         return self._scheduler.statistics()
@@ -183,7 +205,7 @@ class Monitor:
         limit = policy.timeout_s + GRACE_S
         record, transition = tracker.begin(watched.record, policy, started, wall, self._rng.random(), limit)
         change = self._keep(owner, watched, record, transition)
-        if transition is not None:
+        if _tells(change):
             self._changed(change)
         if not tracker.may_check(record):
             return record.breaker.open_until
@@ -193,62 +215,134 @@ class Monitor:
             return finished
         if finished - started > limit + STOOD_STILL_S:
             outcome = Outcome(ErrorCategory.CANCELLED)
-        record, transition = tracker.observe(
-            watched.record, outcome, watched.target, finished, wall, self._rng.random()
-        )
+        # A check that began late is not caught up with, or the backlog of an overload would never end.
+        counted_from = max(due, started - tracker.INTERVAL_JITTER * watched.target.policy.interval_s)
+        following = self._learn(owner, watched, outcome, counted_from, finished, wall)
+        return min(following, override_ends(watched.record, finished, wall))
+
+    def _learn(
+        self, owner: str, watched: _Watched, outcome: Outcome, counted_from: float, finished: float, wall: float
+    ) -> float:
+        """Take a check's outcome; returns when the next is due."""
+        target, transition = watched.target, None
+        believed = self._believes(owner, target, outcome, finished)
+        if believed:
+            record, transition = tracker.observe(watched.record, outcome, target, finished, wall, self._rng.random())
+        else:
+            record = tracker.doubted(watched.record, wall)
         change = self._keep(owner, watched, record, transition)
         if outcome.category is not ErrorCategory.CANCELLED:
             self._changed(change)
+        # `changed` may have set other targets: what counts is what is watched now.
         policy = watched.target.policy
-        # A check that began late is not caught up with, or the backlog of an overload would never end.
-        counted_from = max(due, started - tracker.INTERVAL_JITTER * policy.interval_s)
-        return tracker.next_due(watched.record, policy, counted_from, finished, self._rng.random())
+        if believed:
+            return tracker.next_due(watched.record, policy, counted_from, finished, self._rng.random())
+        return tracker.due_in_doubt(policy, counted_from, finished, self._rng.random())
+
+    def _believes(self, owner: str, target: Target, outcome: Outcome, now: float) -> bool:
+        """Whether the outcome counts: not one that may be our own fault, while we doubt ourselves."""
+        if outcome.category is ErrorCategory.CANCELLED:
+            return True
+        key, before, disregarded = (owner, target.name), self.is_doubting, False
+        if MEANINGS[outcome.category].doubtful:
+            disregarded = self._doubt.failed(key, now)
+        else:
+            self._doubt.answered(key, now)
+        if self.is_doubting is not before:
+            self._doubt_moved()
+        return not disregarded
+
+    def _doubt_moved(self) -> None:
+        if self.is_doubting:
+            log.warning(
+                "%d of %d backends that answered begin to fail at once: our own network is doubted, states freeze",
+                self._doubt.beginning,
+                self._doubt.beginning + self._doubt.answering,
+            )
+        else:
+            log.warning("our own network is no longer doubted: failures are believed again")
+        if self._doubted is not None:
+            for owner in list(self._owners):
+                self._doubted(owner)
 
     async def _look(self, target: Target, limit: float) -> Outcome:
+        # What `asyncio.timeout` does, for a third of its cost.
+        over, task = False, asyncio.current_task()
+        assert task is not None
+
+        def end() -> None:
+            nonlocal over
+            over = True
+            task.cancel()
+
+        timer = asyncio.get_running_loop().call_later(limit, end)
         try:
-            async with asyncio.timeout(limit):
-                return await self._check.check(target)
-        except TimeoutError:
+            return await self._check.check(target)
+        except asyncio.CancelledError:
+            if not over or task.uncancel() > 0:
+                raise
             allowed = format_duration(target.policy.timeout_s)
             return Outcome(ErrorCategory.TIMEOUT, detail=f"no complete answer within {allowed}")
         except Exception:
             log.exception("a fault in the check of backend %s; it says nothing of the backend", target.name)
             return Outcome(ErrorCategory.CANCELLED)
+        finally:
+            timer.cancel()
 
-    def _new(self, target: Target, recalled: Snapshot | None) -> _Watched:
-        record = Record()
+    def _new(self, owner: str, target: Target, recalled: Snapshot | None, moved: list[Change]) -> _Watched:
+        record, now, wall = Record(), self._clock.monotonic(), self._clock.wall()
         if recalled is not None and recalled.fingerprint == target.fingerprint:
-            now, wall = self._clock.monotonic(), self._clock.wall()
             record = tracker.recall(recalled, target.policy, now, wall)
-        return _Watched(target, record, tracker.snapshot_of(record, target))
+        watched = _Watched(target, record, tracker.snapshot_of(record, target))
+        self._take_in(owner, watched, abide(record, target.policy, now, wall), moved)
+        return watched
 
     def _replaced(self, owner: str, before: _Watched, target: Target, moved: list[Change]) -> _Watched:
-        record, transition = tracker.afresh(before.record, self._clock.wall())
-        after = _Watched(target, record, tracker.snapshot_of(record, target))
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        record, transition = tracker.afresh(before.record, wall)
+        watched = _Watched(target, record, tracker.snapshot_of(record, target))
         if transition is not None:
-            moved.append(Change(owner, before.snapshot, after.snapshot, transition))
-        return after
+            moved.append(Change(owner, before.snapshot, watched.snapshot, transition))
+        self._take_in(owner, watched, abide(record, target.policy, now, wall), moved)
+        return watched
 
     def _renew(self, owner: str, watched: _Watched, target: Target, moved: list[Change]) -> None:
         """The same backend, perhaps with another policy or note."""
         policy_before, watched.target = watched.target.policy, target
         now, policy = self._clock.monotonic(), target.policy
-        record, transition = tracker.adopt(watched.record, policy, now, self._clock.wall())
+        self._take_in(owner, watched, tracker.adopt(watched.record, policy, now, self._clock.wall()), moved)
+        if policy == policy_before:
+            return
+        self._observe_doubt(owner, watched)
+        overrule_moved = policy.overrule != policy_before.overrule
+        if overrule_moved or watched.record.breaker.circuit is not Circuit.OPEN:
+            spread = 0.0 if overrule_moved else policy.interval_s * self._rng.random()
+            self._hasten((owner, target.name), now + spread)
+
+    def _take_in(self, owner: str, watched: _Watched, step: Step, moved: list[Change]) -> None:
+        """Keep the next record; what it changed is told once all targets are set."""
+        record, transition = step
         before, watched.record = watched.snapshot, record
-        watched.snapshot = tracker.snapshot_of(record, target)
-        if transition is not None:
-            moved.append(Change(owner, before, watched.snapshot, transition))
-        if policy != policy_before and record.breaker.circuit is not Circuit.OPEN:
-            self._hasten((owner, target.name), now + policy.interval_s * self._rng.random())
+        watched.snapshot = self._snapshot(watched)
+        change = Change(owner, before, watched.snapshot, transition)
+        if _tells(change):
+            moved.append(change)
 
     def _begin(self, owner: str, watched: _Watched) -> None:
         target = watched.target
         if not target.never_call:
             due = self._first_due(watched.record, target.policy)
-            self._scheduler.add((owner, target.name), _host_of(target.url), due)
+            self._scheduler.add((owner, target.name), place_of(target.url), due)
+            self._observe_doubt(owner, watched)
+
+    def _observe_doubt(self, owner: str, watched: _Watched) -> None:
+        target, record = watched.target, watched.record
+        host = hostname_of(target.url)
+        self._doubt.watch((owner, target.name), host, target.policy.interval_s, answers=_answers(record))
 
     def _end(self, owner: str, target: Target) -> None:
         self._scheduler.remove((owner, target.name))
+        self._doubt.forget((owner, target.name))
         self._check.forget(target)
 
     def _first_due(self, record: Record, policy: HealthPolicy) -> float:
@@ -272,27 +366,22 @@ class Monitor:
         before = watched.snapshot
         if record is not watched.record:
             watched.record = record
-            watched.snapshot = tracker.snapshot_of(record, watched.target)
+            watched.snapshot = self._snapshot(watched)
         return Change(owner, before, watched.snapshot, transition)
 
-
-def _is_same(before: Target, after: Target) -> bool:
-    """Whether the record is kept."""
-    return before.fingerprint == after.fingerprint and bool(before.never_call) == bool(after.never_call)
-
-
-def _is_reached_alike(before: Target, after: Target) -> bool:
-    """Whether what the check keeps open may stay open."""
-    return (before.url, before.wire, before.headers, before.peer) == (
-        after.url,
-        after.wire,
-        after.headers,
-        after.peer,
-    )
+    def _snapshot(self, watched: _Watched) -> Snapshot:
+        record, note = watched.record, ""
+        if watched.reachable_until and not _answers(record) and self._clock.monotonic() < watched.reachable_until:
+            note = tracker.REACHABLE_ELSEWHERE
+        return tracker.snapshot_of(record, watched.target, note)
 
 
-def _host_of(url: str) -> str:
-    try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()
-    except ValueError:
-        return url
+def _tells(change: Change) -> bool:
+    """Whether a change that no check made is worth telling."""
+    return change.transition is not None or change.before.override != change.after.override
+
+
+def _answers(record: Record) -> bool:
+    """Whether the backend, by what is known, answers."""
+    broken = record.health in (Health.UNKNOWN, Health.UNHEALTHY)
+    return not broken and record.breaker.failures == 0 and record.breaker.circuit is Circuit.CLOSED

@@ -14,7 +14,7 @@ from vmcp.mcp.transport import Transport
 _CLIENT_NAME: Final = "vmcp-probe"
 _MOST_FAREWELLS: Final = 64
 
-_Key = tuple[str, str, str, Address]
+_Key = tuple[object, ...]
 
 
 class Probe(Check):
@@ -71,14 +71,15 @@ class Probe(Check):
         key = _key(target)
         backend = self._backends.get(key)
         if backend is None:
+            address = Address(target.url, target.wire, target.headers, target.peer)
             backend = self._backends[key] = Backend(
-                self._transport, key[3], client_name=_CLIENT_NAME, client_version=vmcp.__version__
+                self._transport, address, client_name=_CLIENT_NAME, client_version=vmcp.__version__
             )
         return backend
 
 
 def _key(target: Target) -> _Key:
-    return target.owner, target.name, target.fingerprint, Address(target.url, target.wire, target.headers, target.peer)
+    return target.owner, target.name, target.fingerprint, target.url, target.wire, target.headers, target.peer
 
 
 def _sentence(error: BackendError, target: Target) -> str:

@@ -164,16 +164,26 @@ class Scheduler(Generic[Key]):
 
     async def run(self) -> None:
         """Run until cancelled; all work under way is cancelled with it."""
-        async with asyncio.TaskGroup() as group:
+        loop = asyncio.get_running_loop()
+        try:
             while True:
-                until = self._turn(group)
+                until = self._turn(loop)
                 await self._clock.sleep_until(until, self._wake)
                 self._wake.clear()
                 late = self._clock.monotonic() - until
                 if late > STALL_S:
                     self._catch_up(late)
+        finally:
+            await self._end()
 
-    def _turn(self, group: asyncio.TaskGroup) -> float:
+    async def _end(self) -> None:
+        # Not a TaskGroup, which costs as much for a task as all else that is done here for a check.
+        while tasks := [entry.task for entry in self._running if entry.task is not None]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> float:
         """Start all that is due and can start; returns when to turn next."""
         now = self._last_turn = self._clock.monotonic()
         while len(self._running) < self._concurrency:
@@ -187,7 +197,7 @@ class Scheduler(Generic[Key]):
                 self._held.setdefault(entry.host, deque()).append((ticket, entry))
                 self._held_count += 1
             else:
-                self._start(entry, now, group)
+                self._start(entry, now, loop)
         return now + HEARTBEAT_S
 
     def _next_due(self) -> float | None:
@@ -196,7 +206,7 @@ class Scheduler(Generic[Key]):
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def _start(self, entry: _Entry[Key], now: float, group: asyncio.TaskGroup) -> None:
+    def _start(self, entry: _Entry[Key], now: float, loop: asyncio.AbstractEventLoop) -> None:
         late = now - entry.due
         self._started += 1
         self._late_sum_s += late
@@ -205,7 +215,7 @@ class Scheduler(Generic[Key]):
         entry.ticket = 0
         self._running.add(entry)
         self._busy[entry.host] = self._busy.get(entry.host, 0) + 1
-        entry.task = group.create_task(self._do(entry))
+        entry.task = loop.create_task(self._do(entry))
         # A task cancelled before its first step never enters `_do`, so its slot is given back here.
         entry.task.add_done_callback(lambda _: self._ended(entry))
 
@@ -223,9 +233,10 @@ class Scheduler(Generic[Key]):
 
     def _ended(self, entry: _Entry[Key]) -> None:
         entry.task = None
+        if len(self._running) >= self._concurrency:
+            self._wake.set()  # what is due may be waiting for just this slot
         self._running.discard(entry)
         self._leave_host(entry.host)
-        self._wake.set()
         if entry.removed:
             return
         again, entry.again = entry.again, None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from vmcp.health.policy import HealthPolicy
 from vmcp.mcp.transport import Peer
@@ -40,3 +41,34 @@ class Target:
     never_call: str = ""
     note: str = ""
     owner: str = ""
+
+
+def is_same(before: Target, after: Target) -> bool:
+    """Whether the record is kept."""
+    return before.fingerprint == after.fingerprint and bool(before.never_call) == bool(after.never_call)
+
+
+def is_reached_alike(before: Target, after: Target) -> bool:
+    """Whether what the check keeps open may stay open."""
+    return (before.url, before.wire, before.headers, before.peer) == (
+        after.url,
+        after.wire,
+        after.headers,
+        after.peer,
+    )
+
+
+def place_of(url: str) -> str:
+    """Host and port of the URL: what a limit on simultaneous checks is counted by."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:
+        return url
+
+
+def hostname_of(url: str) -> str:
+    """Host of the URL without its port: what may fail as a whole."""
+    try:
+        return urlsplit(url).hostname or url
+    except ValueError:
+        return url

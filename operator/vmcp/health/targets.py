@@ -1,6 +1,7 @@
 """The targets of a gateway's configuration: the same for the operator and for a gateway that decides by itself."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from vmcp.api.gatewayconfig import GatewayBackend, GatewayConfig
 from vmcp.health.policy import HealthPolicy, policy_of
@@ -28,7 +29,8 @@ def _target(backend: GatewayBackend, policy: HealthPolicy, ca_bundles: Mapping[s
     return Target(
         name=backend.name,
         url=backend.url,
-        policy=policy,
+        # A backend that is never called cannot be forced into use either.
+        policy=replace(policy, overrule=None) if backend.unavailable_reason else policy,
         wire=Wire(backend.transport),
         auth_configured=backend.auth_configured,
         headers=tuple(sorted(backend.headers.items())),

@@ -11,15 +11,8 @@ Health, first rule that fits (design §3 rules 1 to 3, 5):
 4. slower than `degraded_latency_s`, or 429, or the success that closed the circuit: degraded.
 5. any other answer: healthy.
 
-What a person overrules comes first (rule 8): `abide` brings a record in line with it, at every step and whenever
-the policy changes. While it is in force the breaker has no say: forced open is an open circuit that only the
-person ends, or `until`; forced closed and disabled are a closed one.
+What a person overrules comes first (rule 8, `vmcp.health.overrule`).
 """
-
-import math
-
-from dataclasses import replace
-from typing import NamedTuple
 
 from vmcp.api.category import ErrorCategory
 from vmcp.api.duration import format_duration
@@ -27,8 +20,10 @@ from vmcp.api.operational import OverrideMode
 from vmcp.health import breaker as circuits
 from vmcp.health.breaker import Breaker, EarlyEnd
 from vmcp.health.outcome import EFFECTS, MEANINGS, Outcome, Reading, Tally, Wait, reading_of
-from vmcp.health.policy import BreakerPolicy, HealthPolicy, Overrule
-from vmcp.health.snapshot import Circuit, Health, Override, Snapshot, Transition, told_of
+from vmcp.health.overrule import abide, breaker_policy, is_forced_open
+from vmcp.health.policy import BreakerPolicy, HealthPolicy
+from vmcp.health.record import HISTORY, Record, Step, health_by_thresholds, health_of, moved
+from vmcp.health.snapshot import Circuit, Health, Snapshot, Transition, told_of
 from vmcp.health.target import Target
 
 RETRY_AFTER_MAX_S = 300.0
@@ -37,45 +32,8 @@ RETRY_AFTER_MAX_S = 300.0
 INTERVAL_JITTER = 0.1
 """An interval is shorter or longer by up to this share; a fast interval, or a Retry-After, only longer."""
 
-HISTORY = 5
-"""Transitions that are kept of a backend."""
-
-SHORTEST_WAIT_S = 0.001
-"""Wall clock and monotonic clock agree no better than this on when something ends."""
-
 REACHABLE_ELSEWHERE = "reachable from the gateway, not from the operator; check NetworkPolicy or mesh"
 """What is told of a backend that fails for us and answers a gateway (design §3 rule 7)."""
-
-
-class Record(NamedTuple):
-    """One backend's state. Wall-clock fields are seconds since the epoch.
-
-    Attributes:
-        open_until_wall: when the open time ends, fixed when the circuit opened; None unless open.
-        deferred: a 503 with Retry-After has been excused, and the backend has not answered since.
-        retry_after_s: how long the backend asked to be left alone by the last answer; 0 = it did not.
-        last_check_wall: when the last check that said something ended.
-        override: what a person overrules, while it is in force.
-    """
-
-    breaker: Breaker = Breaker()
-    health: Health = Health.UNKNOWN
-    health_changed_wall: float | None = None
-    circuit_changed_wall: float | None = None
-    open_until_wall: float | None = None
-    deferred: bool = False
-    retry_after_s: float = 0.0
-    last_check_wall: float | None = None
-    latency_s: float | None = None
-    category: ErrorCategory | None = None
-    mcp_revision: str = ""
-    detail: str = ""
-    transitions: tuple[Transition, ...] = ()
-    override: Override | None = None
-
-
-Step = tuple[Record, Transition | None]
-"""The next record, and the circuit's transition where there was one."""
 
 
 def begin(record: Record, policy: HealthPolicy, now: float, wall: float, jitter: float, limit: float) -> Step:
@@ -84,11 +42,11 @@ def begin(record: Record, policy: HealthPolicy, now: float, wall: float, jitter:
     Whether the check may be sent is `may_check` of the record returned.
     """
     record, transition = abide(record, policy, now, wall)
-    if _is_forced_open(record):
+    if is_forced_open(record):
         return record, transition
-    passed = circuits.passing(record.breaker, _breaker_policy(record, policy), now, jitter)
+    passed = circuits.passing(record.breaker, breaker_policy(record, policy), now, jitter)
     reason = "open time over" if record.breaker.circuit is Circuit.OPEN else "trial did not report"
-    record, passing = _moved(record, passed, policy, now, wall, reason)
+    record, passing = moved(record, passed, policy, now, wall, reason)
     transition = passing or transition
     started = circuits.begin(passed, now, limit)
     return (record if started is None or started is passed else record._replace(breaker=started)), transition
@@ -113,7 +71,7 @@ def observe(record: Record, outcome: Outcome, target: Target, now: float, wall: 
     effect = EFFECTS[reading]
     failed = effect.tally is Tally.FAILURE
     if failed:
-        after = circuits.failure(before, _breaker_policy(record, policy), now, jitter)
+        after = circuits.failure(before, breaker_policy(record, policy), now, jitter)
         reason = _why(before, after, outcome)
     else:
         after = circuits.success(before, policy.breaker)
@@ -137,7 +95,7 @@ def observe(record: Record, outcome: Outcome, target: Target, now: float, wall: 
         record.transitions,
         record.override,
     )
-    return _moved(seen, after, policy, now, wall, reason, health)
+    return moved(seen, after, policy, now, wall, reason, health)
 
 
 def next_due(record: Record, policy: HealthPolicy, due: float, finished: float, jitter: float) -> float:
@@ -156,7 +114,7 @@ def next_due(record: Record, policy: HealthPolicy, due: float, finished: float, 
         if EFFECTS[MEANINGS[record.category].reading].wait is Wait.ASKED:
             return max(asked, finished + fast)
         return max(asked, due + _interval(policy, jitter))
-    if is_counting(record.breaker, policy.unhealthy_threshold, _breaker_policy(record, policy)):
+    if is_counting(record.breaker, policy.unhealthy_threshold, breaker_policy(record, policy)):
         return finished + fast
     return max(due + _interval(policy, jitter), finished + fast)
 
@@ -184,42 +142,13 @@ def due_in_doubt(policy: HealthPolicy, due: float, finished: float, jitter: floa
     return max(due + _interval(policy, jitter), finished + pause(policy))
 
 
-def abide(record: Record, policy: HealthPolicy, now: float, wall: float) -> Step:
-    """Bring the record in line with what a person orders, if anything, at this time (design §3 rule 8)."""
-    asked, had = policy.overrule, record.override
-    if asked is not None and asked.until is not None and wall >= asked.until:
-        asked = None
-    if asked is None and had is None:
-        return record, None
-    if asked is None:
-        record = record._replace(override=None)
-        if had is None or had.mode is not OverrideMode.FORCED_OPEN or record.breaker.circuit is not Circuit.OPEN:
-            return record, None
-        return _moved(record, circuits.half_opened(record.breaker), policy, now, wall, "no longer forced open")
-    override = had if had is not None and _is_the_same(had, asked) else _in_force(asked, had, wall)
-    record = record._replace(override=override)
-    if asked.mode is OverrideMode.FORCED_OPEN:
-        left = math.inf if asked.until is None else max(asked.until - wall, SHORTEST_WAIT_S)
-        after = circuits.forced_open(record.breaker, now + left)
-        record, transition = _moved(record, after, policy, now, wall, told_of(override))
-        return record._replace(open_until_wall=asked.until), transition
-    return _moved(record, circuits.closed(record.breaker), policy, now, wall, told_of(override))
-
-
-def override_ends(record: Record, now: float, wall: float) -> float:
-    """When what a person overrules ends by itself, in monotonic seconds; infinity = not by itself."""
-    if record.override is None or record.override.until is None:
-        return math.inf
-    return now + max(record.override.until - wall, SHORTEST_WAIT_S)
-
-
 def end_open_time(record: Record, policy: HealthPolicy, cause: EarlyEnd, now: float, wall: float) -> Step:
     """End an open time early, for one of the named causes. What a person forced open stays so."""
-    if _is_forced_open(record):
+    if is_forced_open(record):
         if cause is EarlyEnd.RESET:
             record = record._replace(breaker=record.breaker._replace(failures=0, reopenings=0))
         return record, None
-    return _moved(record, circuits.end_open_time(record.breaker, cause), policy, now, wall, cause.value)
+    return moved(record, circuits.end_open_time(record.breaker, cause), policy, now, wall, cause.value)
 
 
 def undecided(record: Record) -> Record:
@@ -230,19 +159,29 @@ def undecided(record: Record) -> Record:
 def adopt(record: Record, policy: HealthPolicy, now: float, wall: float) -> Step:
     """The policy changed under a record that stays: a breaker switched off is not open; no open time is cut."""
     record, transition = abide(record, policy, now, wall)
-    if policy.breaker.enabled or record.breaker.circuit is not Circuit.OPEN or _is_forced_open(record):
+    if policy.breaker.enabled or record.breaker.circuit is not Circuit.OPEN or is_forced_open(record):
         return record, transition
     after = circuits.closed(record.breaker)
-    return _moved(record, after, policy, now, wall, "breaker switched off")
+    return moved(record, after, policy, now, wall, "breaker switched off")
 
 
 def afresh(record: Record, wall: float) -> Step:
-    """The target changed: an empty record, but for the history of a circuit that was not closed."""
+    """The target changed: an empty record, but for what a person overrules, and the history of a circuit not closed."""
+    if is_forced_open(record):
+        return Record(
+            breaker=Breaker(Circuit.OPEN, open_until=record.breaker.open_until),
+            health=Health.UNHEALTHY,
+            health_changed_wall=record.health_changed_wall,
+            circuit_changed_wall=record.circuit_changed_wall,
+            open_until_wall=record.open_until_wall,
+            transitions=record.transitions,
+            override=record.override,
+        ), None
     if record.breaker.circuit is Circuit.CLOSED:
-        return Record(), None
+        return Record(override=record.override), None
     transition = Transition(wall, record.breaker.circuit, Circuit.CLOSED, EarlyEnd.TARGET_CHANGED.value)
     kept = (*record.transitions, transition)[-HISTORY:]
-    return Record(circuit_changed_wall=wall, transitions=kept), transition
+    return Record(circuit_changed_wall=wall, transitions=kept, override=record.override), transition
 
 
 def recall(snapshot: Snapshot, policy: HealthPolicy, now: float, wall: float) -> Record:
@@ -261,9 +200,9 @@ def recall(snapshot: Snapshot, policy: HealthPolicy, now: float, wall: float) ->
         left = min(max(claimed - wall, 0.0), longest)
         open_until, open_until_wall = now + left, min(claimed, wall + longest)
     failures = max(0, snapshot.consecutive_failures)
-    health = _of_circuit(circuit) or snapshot.health
+    health = health_of(circuit) or snapshot.health
     if circuit is Circuit.CLOSED and snapshot.circuit is not Circuit.CLOSED:
-        health = _of_thresholds(failures, policy)
+        health = health_by_thresholds(failures, policy)
     return Record(
         breaker=Breaker(circuit, failures, open_until, reopenings),
         health=health,
@@ -314,39 +253,10 @@ def snapshot_of(record: Record, target: Target, note: str = "") -> Snapshot:
     )
 
 
-def _moved(
-    record: Record,
-    after: Breaker,
-    policy: HealthPolicy,
-    now: float,
-    wall: float,
-    reason: str,
-    health: Health | None = None,
-) -> Step:
-    """The record with its next breaker, and the transition if any. `health` None = what follows from them."""
-    before = record.breaker
-    if after is before and (health is None or health is record.health):
-        return record, None
-    if after.circuit is before.circuit:
-        health = health or record.health
-        changed = record.health_changed_wall if health is record.health else wall
-        return record._replace(breaker=after, health=health, health_changed_wall=changed), None
-    transition = Transition(wall, before.circuit, after.circuit, reason)
-    health = _of_circuit(after.circuit) or health or _of_thresholds(after.failures, policy)
-    return record._replace(
-        breaker=after,
-        health=health,
-        health_changed_wall=record.health_changed_wall if health is record.health else wall,
-        circuit_changed_wall=wall,
-        open_until_wall=wall + after.open_until - now if math.isfinite(after.open_until) and after.open_until else None,
-        transitions=(*record.transitions, transition)[-HISTORY:],
-    ), transition
-
-
 def _health(
     record: Record, after: Breaker, reading: Reading, outcome: Outcome, policy: HealthPolicy, *, closing: bool
 ) -> Health:
-    by_circuit = _of_circuit(after.circuit)
+    by_circuit = health_of(after.circuit)
     if by_circuit is not None:
         return by_circuit
     if EFFECTS[reading].tally is Tally.FAILURE:
@@ -356,17 +266,6 @@ def _health(
     if closing or reading is Reading.SLOW_OR_LIMITED or _is_slow(outcome, policy):
         return Health.DEGRADED
     return Health.HEALTHY
-
-
-def _of_circuit(circuit: Circuit) -> Health | None:
-    if circuit is Circuit.OPEN:
-        return Health.UNHEALTHY
-    return Health.DEGRADED if circuit is Circuit.HALF_OPEN else None
-
-
-def _of_thresholds(failures: int, policy: HealthPolicy) -> Health:
-    """Health where the circuit was closed by something else than a check."""
-    return Health.UNHEALTHY if failures >= policy.unhealthy_threshold else Health.DEGRADED
 
 
 def _deferred(record: Record, outcome: Outcome, wall: float) -> Record:
@@ -383,24 +282,6 @@ def _deferred(record: Record, outcome: Outcome, wall: float) -> Record:
 
 def _patience(outcome: Outcome) -> float:
     return min(max(outcome.retry_after_s or 0.0, 0.0), RETRY_AFTER_MAX_S)
-
-
-def _is_forced_open(record: Record) -> bool:
-    return record.override is not None and record.override.mode is OverrideMode.FORCED_OPEN
-
-
-def _breaker_policy(record: Record, policy: HealthPolicy) -> BreakerPolicy:
-    """The breaker's policy in force: while a person overrules it, it has no say."""
-    return policy.breaker if record.override is None else replace(policy.breaker, enabled=False)
-
-
-def _is_the_same(had: Override, asked: Overrule) -> bool:
-    return (had.mode, had.until, had.reason) == (asked.mode, asked.until, asked.reason)
-
-
-def _in_force(asked: Overrule, had: Override | None, wall: float) -> Override:
-    since = had.since if had is not None and had.mode is asked.mode else wall
-    return Override(asked.mode, since, asked.until, asked.reason)
 
 
 def _untold(snapshot: Snapshot) -> str:

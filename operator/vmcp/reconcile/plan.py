@@ -1,6 +1,6 @@
 """What a VirtualMCPServer asks for, judged as a whole: its conditions, what blocks it, and what to apply. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from vmcp.api.auth import IncomingAuthType
@@ -82,8 +82,10 @@ def plan(owner: JsonObject, around: Surroundings, *, image: str) -> Plan:
     discovery = discover(spec, around.servers, around.entries, around.authorities)
     if discovery.left_out:
         conditions.append(
-            Finding(ConditionType.BACKENDS_DISCOVERED, False, Reason.BACKENDS_LEFT_OUT, _shown(discovery.left_out))
+            Finding(ConditionType.BACKENDS_DISCOVERED, False, Reason.BACKENDS_LEFT_OUT, shown(discovery.left_out))
         )
+    if handling and handling.per_backend:
+        conditions.append(_overrides(handling.per_backend, {member.name for member in discovery.members}))
     config = gateway_config(owner["metadata"]["name"], spec, discovery)
     wanted = Wanted(owner, spec, config, discovery.ca_bundles, image)
     return Plan((*conditions, group), wanted=wanted, discovery=discovery, heartbeat_s=heartbeat_s)
@@ -106,15 +108,15 @@ def gateway_config(name: str, spec: VirtualMCPServerSpec, discovery: Discovery) 
 
 
 def _invalid(problems: Sequence[Problem], closing: Sequence[Problem]) -> Plan:
-    message = _shown([str(problem) for problem in (*closing, *problems)])
+    message = shown([str(problem) for problem in (*closing, *problems)])
     valid = Finding(ConditionType.VALID, False, Reason.VALIDATION_FAILED, message)
     blocked = Blocked(Phase.FAILED, Reason.VALIDATION_FAILED, message)
     auth = [problem for problem in closing if "ncomingAuth" in problem.path]
     findings = [valid]
     if auth:
-        said = _shown([str(problem) for problem in auth])
+        said = shown([str(problem) for problem in auth])
         findings.append(Finding(ConditionType.AUTH_CONFIGURED, False, Reason.INCOMING_AUTH_INVALID, said))
-    return Plan(tuple(findings), blocked, closed=_shown([str(problem) for problem in closing]))
+    return Plan(tuple(findings), blocked, closed=shown([str(problem) for problem in closing]))
 
 
 def _name_problems(owner: JsonObject) -> list[Problem]:
@@ -143,12 +145,22 @@ def _group_blocks(name: str, group: JsonObject | None) -> Blocked | None:
 
 def _features(paths: Sequence[str]) -> Finding:
     if paths:
-        message = f"served without what is not built yet: {_shown(paths, ', ')}"
+        message = f"served without what is not built yet: {shown(paths, ', ')}"
         return Finding(ConditionType.FEATURES_SUPPORTED, False, Reason.LEFT_OUT, message)
     return Finding(ConditionType.FEATURES_SUPPORTED, True, Reason.ALL_SUPPORTED, "all that the spec asks for is served")
 
 
-def _shown(sentences: Iterable[str], separator: str = "; ") -> str:
+def _overrides(names: Iterable[str], backends: Set[str]) -> Finding:
+    unmatched = sorted(set(names) - backends)
+    if unmatched:
+        message = f"failureHandling.perBackend names no backend with {shown(unmatched, ', ')}"
+        return Finding(ConditionType.BACKEND_OVERRIDES_MATCHED, False, Reason.NAMES_WITHOUT_BACKEND, message)
+    message = "every name in failureHandling.perBackend is a backend's"
+    return Finding(ConditionType.BACKEND_OVERRIDES_MATCHED, True, Reason.ALL_NAMES_MATCHED, message)
+
+
+def shown(sentences: Iterable[str], separator: str = "; ") -> str:
+    """The first few sentences, and the number of the others."""
     sentences = list(dict.fromkeys(sentences))
     rest = len(sentences) - PROBLEMS_SHOWN
     return separator.join(sentences[:PROBLEMS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from vmcp.api.conditions import Reason
 from vmcp.api.gatewayconfig import ConfigError, GatewayConfig, load_gateway_config
 from vmcp.api.kinds import MCP_GROUP, MCP_SERVER, MCP_SERVER_ENTRY, VIRTUAL_MCP_SERVER
-from vmcp.api.status import Phase
+from vmcp.api.status import HandledRequest, Phase, RequestAction
+from vmcp.health.breaker import EarlyEnd
 from vmcp.health.clock import Clock
 from vmcp.health.monitor import Monitor
 from vmcp.health.snapshot import Snapshot
@@ -20,10 +22,12 @@ from vmcp.reconcile.desired import Wanted, desired
 from vmcp.reconcile.members import authority_references, entry_problem
 from vmcp.reconcile.names import CONFIG_KEY, config_map_name, gateway_url
 from vmcp.reconcile.plan import Plan, Surroundings, plan
+from vmcp.reconcile.readiness import Moved, endpoints_moved
+from vmcp.reconcile.requests import EVERY_BACKEND, finding, outstanding, remembered, requests_of
 from vmcp.reconcile.workload import deployment_state
 from vmcp.status import membership
-from vmcp.status.findings import Blocked, DeploymentState, Findings
-from vmcp.status.recall import recall
+from vmcp.status.findings import Blocked, DeploymentState, Finding, Findings
+from vmcp.status.recall import read_status, recall
 from vmcp.status.writer import StatusWriter
 
 AGAIN_SOON_S = 1.0
@@ -36,6 +40,8 @@ LONGEST_REFUSAL = 1000
 """Characters of the API server's words that are shown."""
 AUTHORITIES_S = 60.0
 """CA bundles are ConfigMaps of the user's that no watch covers: they are read again this often."""
+
+_CAUSES = {RequestAction.RESET: EarlyEnd.RESET, RequestAction.PROBE_NOW: EarlyEnd.PROBE_NOW}
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +60,31 @@ class Reconciler:
         self._clock = clock
         self._image = image
         self._uids: dict[Key, str] = {}
+        self._keys: dict[str, Key] = {}
         self._findings: dict[str, Findings] = {}
         self._waiting: dict[str, dict[str, str]] = {}
+        self._handled: dict[str, tuple[HandledRequest, ...]] = {}
 
     def findings(self, uid: str) -> Findings | None:
         """What the last reconcile found of the object; None before its first."""
-        return self._findings.get(uid)
+        found = self._findings.get(uid)
+        return replace(found, doubted=True) if found is not None and self._monitor.is_doubting else found
+
+    def key_of(self, uid: str) -> Key | None:
+        """The key of the object with that UID, known as soon as its first reconcile begins."""
+        return self._keys.get(uid)
+
+    def server_changed(self, before: JsonObject, after: JsonObject) -> None:
+        """An MCPServer is seen anew: where its endpoints moved, it is checked now (design §3 rule 2)."""
+        moved = endpoints_moved(before, after)
+        if moved is Moved.NOT:
+            return
+        namespace, name = after["metadata"]["namespace"], after["metadata"]["name"]
+        for owner in self._cache.in_group(VIRTUAL_MCP_SERVER, namespace, group_of(after)):
+            if moved is Moved.READY:
+                self._monitor.end_open_time(owner["metadata"]["uid"], name, EarlyEnd.TARGET_READY)
+            else:
+                self._monitor.probe_now(owner["metadata"]["uid"], name)
 
     def known(self) -> Sequence[Findings]:
         """What the last reconcile found of every object."""
@@ -95,7 +120,7 @@ class Reconciler:
             self._forget(key)
         if owner["metadata"].get("deletionTimestamp"):
             return None
-        self._uids[key] = uid
+        self._uids[key], self._keys[uid] = uid, key
         return await self._virtual_mcp_server(owner)
 
     async def _virtual_mcp_server(self, owner: JsonObject) -> float | None:
@@ -190,27 +215,58 @@ class Reconciler:
     ) -> None:
         metadata = owner["metadata"]
         uid = metadata["uid"]
+        requests = self._handle_requests(owner)
         self._findings[uid] = Findings(
             namespace=metadata["namespace"],
             name=metadata["name"],
             uid=uid,
             generation=metadata["generation"],
             url=_url(owner, judged, blocked),
-            conditions=judged.conditions,
+            conditions=(*judged.conditions, requests) if requests else judged.conditions,
             blocked=blocked,
             deployment=state,
             deployment_message=message,
             heartbeat_s=judged.heartbeat_s,
+            handled_requests=self._handled[uid],
         )
         self._writer.seen(uid, owner)
         self._writer.report(uid)
+
+    def _handle_requests(self, owner: JsonObject) -> Finding | None:
+        """Do, once, what annotations ask for and the status does not name as done yet."""
+        metadata = owner["metadata"]
+        uid = metadata["uid"]
+        asked, malformed = requests_of(metadata.get("annotations") or {})
+        if uid not in self._handled:
+            stored = read_status(owner.get("status"))
+            self._handled[uid] = tuple(stored.handled_requests or ()) if stored else ()
+        names = {snapshot.name for snapshot in self._monitor.snapshots(uid)}
+        moment = datetime.fromtimestamp(int(self._clock.wall()), UTC)
+        done, waiting = [], []
+        for request in outstanding(asked, self._handled[uid]):
+            meant = names if request.backend == EVERY_BACKEND else names & {request.backend}
+            if not meant:
+                waiting.append(request)
+                continue
+            for name in sorted(meant):
+                self._monitor.end_open_time(uid, name, _CAUSES[request.action])
+            log.info(
+                "%s/%s: %s of backend %s", metadata["namespace"], metadata["name"], request.action, request.backend
+            )
+            done.append(
+                HandledRequest(action=request.action, backend=request.backend, token=request.token, time=moment)
+            )
+        self._handled[uid] = remembered(asked, [*self._handled[uid], *done])
+        return finding(asked, malformed, waiting)
 
     def _forget(self, key: Key) -> None:
         uid = self._uids.pop(key, None)
         if uid is None:
             return
         self._findings.pop(uid, None)
+        self._keys.pop(uid, None)
         self._waiting.pop(uid, None)
+        self._handled.pop(uid, None)
         self._writer.forget(uid)
         self._monitor.forget(uid)
         self._applier.forget(uid)

@@ -43,6 +43,7 @@ def derived(findings: Findings, snapshots: Sequence[Snapshot], decided: Verdict)
     return [
         _backends_discovered(findings, snapshots),
         _stalled(findings),
+        _probing_healthy(findings),
         Finding(
             ConditionType.SESSION_STORAGE_WARNING,
             False,
@@ -78,3 +79,13 @@ def _stalled(findings: Findings) -> Finding:
     if findings.blocked is not None and findings.blocked.phase is Phase.FAILED:
         return Finding(ConditionType.STALLED, True, Reason.NEEDS_ATTENTION, findings.blocked.message)
     return Finding(ConditionType.STALLED, False, Reason.PROGRESSING, "nothing waits for a person")
+
+
+def _probing_healthy(findings: Findings) -> Finding:
+    if findings.doubted:
+        message = (
+            "over half of all backends began to fail at once by dns, connect or timeout: the operator's own network "
+            "is the likelier cause; such failures change no state for now, checks go on"
+        )
+        return Finding(ConditionType.PROBING_HEALTHY, False, Reason.PROBES_DOUBTED, message)
+    return Finding(ConditionType.PROBING_HEALTHY, True, Reason.PROBES_TRUSTED, "what checks show is believed")

@@ -39,4 +39,5 @@ def document(
         conditions=conditions,
         discovered_backends=[backend_entry(snapshot, findings.auth.get(snapshot.name)) for snapshot in snapshots],
         last_report_time=moment,
+        handled_requests=list(findings.handled_requests) or None,
     )

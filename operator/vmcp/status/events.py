@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from vmcp.api.kinds import VIRTUAL_MCP_SERVER, Kind
 from vmcp.health.clock import Clock, SystemClock
-from vmcp.health.snapshot import Circuit, Snapshot, Transition
+from vmcp.health.snapshot import Circuit, Snapshot, Transition, told_of
 from vmcp.kube.client import JsonObject, Kube, KubeError
 from vmcp.kube.kinds import EVENT
 from vmcp.status.backends import to_millisecond
@@ -74,6 +74,15 @@ class EventRecorder:
             Circuit.CLOSED: "CircuitClosed",
         }[transition.after]
         self.event(about, EventType.WARNING if opened else EventType.NORMAL, reason, _sentence(snapshot, transition))
+
+    def override(self, about: Reference, before: Snapshot, after: Snapshot) -> None:
+        """A person began or ceased to overrule a backend, or its time is over."""
+        if after.override is not None:
+            told = f"backend {after.name}: {told_of(after.override)}"
+            self.event(about, EventType.NORMAL, "BackendOverridden", told)
+        elif before.override is not None:
+            told = f"backend {after.name}: no longer {told_of(before.override)}"
+            self.event(about, EventType.NORMAL, "BackendOverrideEnded", told)
 
     def event(self, about: Reference, type_: EventType, reason: str, message: str) -> None:
         """Record an Event; never waits. The oldest is dropped when too many are waiting."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from vmcp.api.status import Phase
+from vmcp.api.status import HandledRequest, Phase
 
 
 class DeploymentState(StrEnum):
@@ -56,6 +56,8 @@ class Findings:
         generation: of the spec whose objects are applied and whose targets are set.
         url: of the gateway within the cluster, empty while none is served.
         heartbeat_s: the longest silence of the status; see `vmcp.status.news.heartbeat_of`.
+        handled_requests: one-off acts that annotations asked for and that are done.
+        doubted: failures by dns, connect and timeout are not believed now (design §3 rule 7).
         auth: of the backends that have outgoing auth, by name.
     """
 
@@ -69,4 +71,6 @@ class Findings:
     deployment: DeploymentState = DeploymentState.UNAVAILABLE
     deployment_message: str = ""
     heartbeat_s: float = 300.0
+    handled_requests: tuple[HandledRequest, ...] = ()
+    doubted: bool = False
     auth: Mapping[str, BackendAuth] = field(default_factory=dict)
