@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format crds control-plane bench-health clean
+.PHONY: help demo test lint format crds taxonomy control-plane bench-health clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ format: $(READY) ## Format and fix what can be fixed.
 
 crds: $(READY) ## Write crds/*.yaml from the models.
 	$(BIN)/python -m vmcp.api.crd crds
+
+taxonomy: $(READY) ## Write docs/taxonomy.md from the code.
+	$(BIN)/python -m vmcp.health.taxonomy docs/taxonomy.md
 
 control-plane: $(READY) ## Find, fetch or build etcd, kube-apiserver, kube-controller-manager and kubectl.
 	@$(BIN)/python -m vmcp_dev binaries

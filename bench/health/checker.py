@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import uvloop
 from bench.health.simulated import SimulatedTransport
 
+from vmcp.handlers.garbage import search_rarely
+from vmcp.handlers.measured import MeasuredCheck
 from vmcp.health.monitor import Change, Check, Monitor
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
 from vmcp.health.probe import Probe
@@ -122,8 +124,9 @@ def main() -> None:
         guard = AddressGuard(allow_loopback=True)
         probe = Probe(SimulatedTransport() if arguments.simulated else HttpTransport(guard=guard))
         watched = targets(arguments.targets, arguments.port, policy)
-        await serve(probe, watched, arguments.per_owner)
+        await serve(MeasuredCheck(probe), watched, arguments.per_owner)
 
+    search_rarely()
     uvloop.run(check_all())
 
 

@@ -33,6 +33,7 @@ from vmcp_dev.crdinstall import CRDS
 
 OBJECTS: Final = 1000
 TARGETS_EACH: Final = 10
+STEADY_OBJECTS: Final = 4
 SETTLE_S: Final = 3.0
 PATIENCE_S: Final = 180.0
 _CREATIONS: Final = 16
@@ -157,17 +158,27 @@ async def _flips(server: Backend, control_plane: ControlPlane) -> dict[str, obje
 def opening() -> dict[str, object]:
     """Backends that refuse, and others that hang, at the defaults with the breaker on: when the CR says open."""
     _raise_limit()
-    with backend() as refuses, backend() as hangs, ControlPlane(crds=CRDS) as control_plane:
-        return asyncio.run(_opening(refuses, hangs, control_plane))
+    with (
+        backend() as refuses,
+        backend() as hangs,
+        backend() as stays,
+        ControlPlane(crds=CRDS) as control_plane,
+    ):
+        return asyncio.run(_opening(refuses, hangs, stays, control_plane))
 
 
-async def _opening(refuses: Backend, hangs: Backend, control_plane: ControlPlane) -> dict[str, object]:
+async def _opening(refuses: Backend, hangs: Backend, stays: Backend, control_plane: ControlPlane) -> dict[str, object]:
     policy = HealthPolicy(breaker=BreakerPolicy(enabled=True))
     async with _stage(control_plane) as stage:
         refused, hung = await stage.create(["refuses", "hangs"])
         stage.monitor.set_targets(refused, targets(TARGETS_EACH, refuses.port, policy))
         stage.monitor.set_targets(hung, targets(TARGETS_EACH, hangs.port, policy))
-        await stage.until_all([refused, hung], _is_ready)
+        # Most of the fleet stays well: else the prober would doubt itself.
+        steady = await stage.create(f"stays-{number}" for number in range(STEADY_OBJECTS))
+        fleet = targets(STEADY_OBJECTS * TARGETS_EACH, stays.port, policy)
+        for number, uid in enumerate(steady):
+            stage.monitor.set_targets(uid, fleet[number * TARGETS_EACH : (number + 1) * TARGETS_EACH])
+        await stage.until_all([refused, hung, *steady], _is_ready)
         await asyncio.sleep(SETTLE_S)
         stage.writes.clear()
         refuses.process.signal(signal.SIGKILL)

@@ -58,9 +58,9 @@ def _run(screen: Screen, *, keep: bool) -> str:
                 except Exception:
                     screen.show(stage.tails())
                     raise
-        except Exception as error:
+        except (Exception, BaseExceptionGroup) as error:
             if not isinstance(first := _first(error), _EXPECTED):
-                raise
+                raise first from None
             return f"demo: failed: {first}"
     return f"demo: ok, a backend died and came back in {time.monotonic() - started:.0f} s"
 

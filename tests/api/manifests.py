@@ -38,6 +38,23 @@ class Row:
     error: str | None = None
 
 
+EVERY_OVERRIDE_FIELD: Manifest = {
+    "healthCheckInterval": "20s",
+    "healthCheckTimeout": "4s",
+    "unhealthyThreshold": 2,
+    "fastInterval": "1s",
+    "degradedLatency": "2s",
+    "circuitBreaker": {
+        "enabled": True,
+        "failureThreshold": 4,
+        "timeout": "30s",
+        "backoffMultiplier": 1.5,
+        "maxTimeout": "10m",
+        "successThreshold": 2,
+    },
+    "override": {"mode": "forcedOpen", "until": "2027-01-31T04:00:00Z", "reason": "moving to another node"},
+}
+
 GOOD = (
     Row("the least of a VirtualMCPServer", vmcp()),
     Row("every field of a VirtualMCPServer", EVERY_VMCP_FIELD),
@@ -51,6 +68,11 @@ GOOD = (
     Row("milliseconds of six digits", handling(healthCheckInterval="120000ms")),
     Row("the longest interval", handling(healthCheckInterval="24h")),
     Row("fast interval switched off", handling(fastInterval="0s")),
+    Row("a backend of its own", handling(perBackend={"search": EVERY_OVERRIDE_FIELD})),
+    Row("a backend that nothing differs for", handling(perBackend={"search": {}})),
+    Row("the most backends of their own", handling(
+        perBackend={f"backend-{number}": EVERY_OVERRIDE_FIELD for number in range(100)}
+    )),
     Row("the same open time always", breaker(backoffMultiplier=1, maxTimeout="60s")),
     Row("two backends", config(backends=[BACKEND, {**BACKEND, "name": "b"}])),
     Row("authz from a ConfigMap by default",
@@ -81,6 +103,21 @@ BAD = (
     Row("unknown incomingAuth",
         vmcp(incomingAuth={"type": "basic"}), 'supported values: "anonymous", "oidc"'),
     Row("interval 0s", handling(healthCheckInterval="0s"), _INTERVAL),
+    Row("override without a mode", handling(perBackend={"a": {"override": {}}}), "Required value"),
+    Row("override with an unknown mode", handling(perBackend={"a": {"override": {"mode": "off"}}}), "supported values"),
+    Row("override until no time", handling(
+        perBackend={"a": {"override": {"mode": "disabled", "until": "tomorrow"}}}
+    ), "date-time"),
+    Row("interval 0s of one backend", handling(perBackend={"a": {"healthCheckInterval": "0s"}}), _INTERVAL),
+    Row("timeout of one backend above its interval", handling(
+        perBackend={"a": {"healthCheckInterval": "5s", "healthCheckTimeout": "5s"}}
+    ), "healthCheckTimeout must be shorter than healthCheckInterval"),
+    Row("maxTimeout of one backend below its timeout", handling(
+        perBackend={"a": {"circuitBreaker": {"timeout": "2m", "maxTimeout": "1m"}}}
+    ), "maxTimeout must not be shorter than timeout"),
+    Row("too many backends of their own", handling(
+        perBackend={f"backend-{number}": {} for number in range(101)}
+    ), "Too many"),
     Row("interval -5s", handling(healthCheckInterval="-5s"), _INTERVAL),
     Row("interval without a unit", handling(healthCheckInterval="5"), _INTERVAL),
     Row("interval 1e9h", handling(healthCheckInterval="1e9h"), _INTERVAL),

@@ -56,6 +56,16 @@ def test_what_the_api_server_refuses_is_found_in_an_object_older_than_the_rule(r
             "raise maxTimeout or lower timeout",
         ),
         (
+            handling(healthCheckTimeout="8s", perBackend={"search": {"healthCheckInterval": "5s"}}),
+            f"{HANDLING}.perBackend.search.healthCheckTimeout",
+            "8s must be shorter than healthCheckInterval, which is 5s",
+        ),
+        (
+            handling(perBackend={"search": {"override": {"mode": "off"}}}),
+            f"{HANDLING}.perBackend.search.override.mode",
+            "'forcedOpen', 'forcedClosed' or 'disabled'",
+        ),
+        (
             config(backends=[{"name": "a", "url": "http://h", "transport": "sse"}] * 2),
             "spec.config.backends[1].name",
             "'a' is already the name of spec.config.backends[0]; rename one of them",

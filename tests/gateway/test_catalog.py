@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from vmcp.api.aggregation import ConflictResolution, WorkloadTools
 from vmcp.api.gatewayconfig import GatewayBackend
 from vmcp.gateway.catalog import Catalog
 from vmcp.gateway.changes import Changed, Changes, Listener
 from vmcp.gateway.listing import Item, Listed
+from vmcp.gateway.rules import Rules
 from vmcp.gateway.upstream import Upstream
 from vmcp.health.snapshot import Circuit, Health, Snapshot
 from vmcp.mcp.backend import Address, Backend
@@ -34,7 +36,7 @@ class World:
         self.changes.add(self.listener)
         self.catalog = Catalog(self.changes)
         self.upstreams = {name: upstream(name) for name in ("b", "a")}
-        self.catalog.configure(self.upstreams, "{workload}_")
+        self.catalog.configure(self.upstreams, Rules())
 
     def judge(self, name: str, health: Health, circuit: Circuit = Circuit.CLOSED) -> None:
         snapshot = Snapshot(name=name, url="", fingerprint=f"f-{name}", health=health, circuit=circuit)
@@ -122,7 +124,7 @@ async def test_a_uri_stays_with_its_first_backend_while_that_is_out(world: World
 async def test_a_removed_backend_takes_its_lists_along(world: World) -> None:
     world.catalog.put("a", Listed.TOOLS, items(Listed.TOOLS, "x"))
     await world.told()
-    world.catalog.configure({"b": world.upstreams["b"]}, "{workload}_")
+    world.catalog.configure({"b": world.upstreams["b"]}, Rules())
     assert world.listed(Listed.TOOLS) == []
     assert world.catalog.route(Listed.TOOLS, "a_x") is None
     assert await world.told() == {Changed.TOOLS}
@@ -138,5 +140,43 @@ async def test_a_name_of_a_backend_that_never_listed_is_known_by_its_prefix(worl
 
 async def test_a_renamed_item_keeps_everything_else_as_it_came() -> None:
     item = Item("x", b'{"title":"\\u00e9","n":1.0,"name":"x","deep":{ "name" : "x" }}')
-    assert item.renamed("name", "a_x") == b'{"title":"\\u00e9","n":1.0,"name":"a_x","deep":{ "name" : "x" }}'
-    assert item.renamed("name", "x") is item.raw
+    shown = item.shown_as("name", "a_x", {})
+    assert shown == b'{"title":"\\u00e9","n":1.0,"name":"a_x","deep":{ "name" : "x" }}'
+    assert item.shown_as("name", "x", {}) is item.raw
+
+
+async def test_a_change_that_no_client_sees_is_not_told(world: World) -> None:
+    entry = WorkloadTools(workload="a", filter=["x"])
+    world.catalog.configure(world.upstreams, Rules(entries={"a": entry}))
+    world.catalog.put("a", Listed.TOOLS, items(Listed.TOOLS, "x"))
+    assert await world.told() == {Changed.TOOLS}
+    world.catalog.put("a", Listed.TOOLS, items(Listed.TOOLS, "x", "hidden"))
+    assert await world.told() == set()
+    world.catalog.configure(world.upstreams, Rules())
+    assert await world.told() == {Changed.TOOLS}
+    assert world.listed(Listed.TOOLS) == ["a_x", "a_hidden"]
+
+
+async def test_a_hidden_tool_is_unknown_even_before_its_backend_listed(world: World) -> None:
+    entry = WorkloadTools.model_validate(
+        {"workload": "a", "filter": ["x", "y"], "overrides": {"y": {"name": "shown"}, "z": {"name": "veiled"}}}
+    )
+    world.catalog.configure(world.upstreams, Rules(entries={"a": entry}))
+    assert world.catalog.unlisted(Listed.TOOLS, "a_x") is world.upstreams["a"]
+    assert world.catalog.unlisted(Listed.TOOLS, "a_shown") is world.upstreams["a"]
+    for name in ("a_y", "a_z", "a_veiled", "a_hidden"):
+        assert world.catalog.unlisted(Listed.TOOLS, name) is None
+
+
+async def test_an_item_that_has_lost_its_name_is_counted_and_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.catalog.configure(world.upstreams, Rules(resolution=ConflictResolution.MANUAL))
+    for name in ("b", "a"):
+        world.catalog.put(name, Listed.TOOLS, items(Listed.TOOLS, "search", f"of_{name}"))
+    assert world.listed(Listed.TOOLS) == ["search", "of_a", "of_b"]
+    assert world.catalog.left_out()["tools"] == 1
+    assert "'search' of b ('search' is 'search' of a)" in caplog.text
+    route = world.catalog.route(Listed.TOOLS, "search")
+    assert route is not None
+    assert route.upstream.name == "a"

@@ -7,7 +7,7 @@ from tests.gateway.world import config, entry
 
 from vmcp.api.category import ErrorCategory
 from vmcp.api.gatewayconfig import GatewayConfig
-from vmcp.gateway.fleet import prefix_format, read_ca_bundles, with_fingerprints
+from vmcp.gateway.fleet import read_ca_bundles, with_fingerprints
 from vmcp.gateway.settings import of_the_user
 from vmcp.health.targets import targets_of
 from vmcp.mcp.guard import AddressGuard
@@ -36,12 +36,6 @@ def test_a_written_fingerprint_is_kept_and_a_missing_one_follows_the_target() ->
     assert fingerprint(fingerprint="given") == "given"
     assert fingerprint() == fingerprint()
     assert len({fingerprint(), fingerprint(url="http://b/mcp"), fingerprint(transport="sse")}) == 3
-
-
-def test_the_prefix_format_of_a_configuration() -> None:
-    assert prefix_format(GatewayConfig.model_validate(config())) == "{workload}_"
-    details = {"conflictResolutionConfig": {"prefixFormat": "x.{workload}."}}
-    assert prefix_format(GatewayConfig.model_validate(config(aggregation=details))) == "x.{workload}."
 
 
 def test_a_users_own_configuration_may_name_private_addresses() -> None:

@@ -61,13 +61,16 @@ class Backends(Check):
 class Fleet:
     """A monitor over scripted backends, in fast-forward."""
 
-    def __init__(self, clock: FakeClock | None = None, **limits: int) -> None:
+    def __init__(
+        self, clock: FakeClock | None = None, doubted: Callable[[str], None] | None = None, **limits: int
+    ) -> None:
         self.backends = Backends()
         self.changes: list[Change] = []
         self.clock = clock or FakeClock()
         self.monitor = Monitor(
             check=self.backends,
             changed=self.changes.append,
+            doubted=doubted,
             clock=self.clock,
             rng=random.Random(7),
             **limits,

@@ -142,12 +142,15 @@ class BreakerMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.failures_in_a_row = 0
         self.early = False
+        self.person = False
 
     def move(self, after: Breaker) -> None:
         before, self.state = self.state, after
         if before.circuit is after.circuit:
             return
         assert (before.circuit, after.circuit) in LEGAL
+        if self.person:
+            return
         if before.circuit is Circuit.CLOSED:
             assert self.failures_in_a_row >= self.policy.failure_threshold
         if after.circuit is Circuit.OPEN:
@@ -192,6 +195,21 @@ class BreakerMachine(RuleBasedStateMachine):
         self.early = False
         if cause is EarlyEnd.RESET:
             self.failures_in_a_row = 0
+
+    @rule(seconds=st.floats(0.001, 300))
+    def is_forced_open(self, seconds: float) -> None:
+        self.person = True
+        self.move(circuits.forced_open(self.state, self.now + seconds))
+        self.person = False
+        assert self.state.circuit is Circuit.OPEN
+        assert self.state.open_until == self.now + seconds
+
+    @rule()
+    def is_forced_closed(self) -> None:
+        self.person = True
+        self.move(circuits.closed(self.state))
+        self.person = False
+        self.failures_in_a_row = max(self.failures_in_a_row, self.state.failures)
 
     @precondition(lambda self: hasattr(self, "policy"))
     @rule(on=st.booleans())

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from vmcp.api.operational import FailureHandling
-from vmcp.health.policy import BreakerPolicy, HealthPolicy, policy_of
+from vmcp.api.operational import FailureHandling, OverrideMode
+from vmcp.health.policy import BreakerPolicy, HealthPolicy, Overrule, policy_of
 
 
 def parsed(**spec: Any) -> HealthPolicy:
@@ -69,3 +69,36 @@ def test_a_duration_that_is_none_is_an_error_that_says_what_one_looks_like(text:
     broken = FailureHandling.model_validate({}).model_copy(update={"health_check_interval": text})
     with pytest.raises(ValueError, match="such as 30s"):
         policy_of(broken)
+
+
+def test_a_backend_has_its_own_policy_over_that_of_all() -> None:
+    handling = FailureHandling.model_validate(
+        {
+            "healthCheckInterval": "20s",
+            "unhealthyThreshold": 4,
+            "circuitBreaker": {"enabled": True, "failureThreshold": 7},
+            "perBackend": {
+                "search": {
+                    "healthCheckInterval": "5s",
+                    "degradedLatency": "1s",
+                    "circuitBreaker": {"timeout": "30s", "successThreshold": 2},
+                    "override": {"mode": "forcedOpen", "until": "2027-01-15T08:00:00Z", "reason": "moving"},
+                },
+                "quiet": {"circuitBreaker": {"enabled": False}, "fastInterval": "0s"},
+            },
+        }
+    )
+    search, quiet, other = (policy_of(handling, name) for name in ("search", "quiet", "other"))
+    assert (search.interval_s, search.timeout_s, search.unhealthy_threshold) == (5.0, 2.5, 4)
+    assert search.degraded_latency_s == 1.0
+    assert search.breaker == BreakerPolicy(True, 7, 30.0, 2.0, 300.0, 2)
+    assert search.overrule == Overrule(OverrideMode.FORCED_OPEN, 1_800_000_000.0, "moving")
+    assert (quiet.interval_s, quiet.fast_interval_s, quiet.breaker.enabled) == (20.0, 0.0, False)
+    assert other == policy_of(handling)
+    assert other.overrule is None
+
+
+def test_a_breaker_for_one_backend_alone() -> None:
+    handling = FailureHandling.model_validate({"perBackend": {"search": {"circuitBreaker": {"enabled": True}}}})
+    assert policy_of(handling, "search").breaker == BreakerPolicy(enabled=True)
+    assert not policy_of(handling, "other").breaker.enabled

@@ -22,6 +22,8 @@ A_MOMENT_S = 1e-6
 
 keys = st.sampled_from(KEYS)
 delays = st.one_of(st.just(0.0), st.floats(0.001, 40.0))
+moments = st.one_of(st.none(), st.integers(0, 4))
+"""Now, or so many turns of the event loop after some work ended: between its end and what follows from it."""
 
 
 @dataclass(eq=False)
@@ -58,6 +60,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.bodies: Counter[str] = Counter()
         """Work under way by key, of removed keys too."""
         self.starts: Counter[str] = Counter()
+        self.an_end = asyncio.Event()
+        self.last_end: dict[str, float] = {}
+        """By host."""
         self.problems: list[str] = []
         """An assertion in the work would be taken for a fault of the work."""
 
@@ -88,6 +93,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             following = max(due + EVERY_S, self.loop.time())
         finally:
             self.bodies[key] -= 1
+            self.last_end[host_of(key)] = self.loop.time()
+            self.an_end.set()
             turn.running = False
             turn.waits_until(following if turn.again is None else min(following, turn.again))
         return following
@@ -102,7 +109,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.problems.append(f"{told}: should be due {turn.due} (+{turn.stalled_s})")
         for other in self.model.keys() - {key}:
             waiting = self.scheduler.due(other)
-            if waiting is not None and waiting < due and self.busy_at(host_of(other)) < self.per_host:
+            # A slot that became free at this very moment may not have been there when this start was decided.
+            had_slot = self.busy_at(host_of(other)) < self.per_host and self.last_end.get(host_of(other)) != now
+            if waiting is not None and waiting < due and had_slot:
                 self.problems.append(f"{told}: overtakes {other}, due {waiting}")
 
     def busy_at(self, host: str) -> int:
@@ -110,8 +119,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         orphans = {key for key, count in self.bodies.items() if count and key not in known}
         return sum(host_of(key) == host for key in known | orphans)
 
-    def passes(self, seconds: float, act: Callable[[], None] = lambda: None) -> None:
+    def passes(self, seconds: float, act: Callable[[], None] = lambda: None, moment: int | None = None) -> None:
         async def scenario() -> None:
+            if moment is not None and self.bodies.total():
+                self.an_end.clear()
+                await self.an_end.wait()
+                for _ in range(moment):
+                    await asyncio.sleep(0)
             act()
             await asyncio.sleep(seconds)
 
@@ -126,17 +140,17 @@ class SchedulerMachine(RuleBasedStateMachine):
 
         self.passes(A_MOMENT_S, act)
 
-    @rule(gone=st.lists(keys, min_size=1, max_size=4))
-    def remove(self, gone: list[str]) -> None:
+    @rule(gone=st.lists(keys, min_size=1, max_size=4), moment=moments)
+    def remove(self, gone: list[str], moment: int | None) -> None:
         def act() -> None:
             for key in gone:
                 self.model.pop(key, None)
                 self.scheduler.remove(key)
 
-        self.passes(A_MOMENT_S, act)
+        self.passes(A_MOMENT_S, act, moment)
 
-    @rule(key=keys, delay=delays)
-    def reschedule(self, key: str, delay: float) -> None:
+    @rule(key=keys, delay=delays, moment=moments)
+    def reschedule(self, key: str, delay: float, moment: int | None) -> None:
         def act() -> None:
             due = self.loop.time() + delay
             turn = self.model.get(key)
@@ -146,7 +160,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 turn.waits_until(due)
             self.scheduler.reschedule(key, due)
 
-        self.passes(A_MOMENT_S, act)
+        self.passes(A_MOMENT_S, act, moment)
 
     @rule(host=st.sampled_from(HOSTS), takes=st.sampled_from([QUICK_S, 0.7, 7.0, 45.0]))
     def host_takes(self, host: str, takes: float) -> None:
@@ -169,19 +183,6 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(seconds=st.floats(0.01, 60.0))
     def wait(self, seconds: float) -> None:
         self.passes(seconds)
-
-    @rule()
-    def until_something_ends(self) -> None:
-        """The moment at which a slot is free and the loop has not yet turned."""
-
-        async def scenario() -> None:
-            before = self.bodies.total()
-            for _ in range(1000):
-                if self.bodies.total() < before:
-                    return
-                await asyncio.sleep(0)
-
-        self.loop.run_until_complete(scenario())
 
     @invariant()
     def nothing_went_wrong(self) -> None:
@@ -216,10 +217,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Left alone with work that is quick again, every key has its turns, and no more than those."""
         try:
-            if hasattr(self, "scheduler"):
-                self.is_left_alone()
+            self.is_left_alone()
         finally:
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.running.cancel()
+            self.loop.run_until_complete(asyncio.gather(self.running, return_exceptions=True))
             self.loop.close()
 
     def is_left_alone(self) -> None:
@@ -234,10 +235,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             turns = self.starts[key] - before[key]
             assert turns in ((9, 10, 11) if key in self.model else (0,)), (key, turns)
         self.nothing_went_wrong()
-        self.running.cancel()
-        self.loop.run_until_complete(asyncio.gather(self.running, return_exceptions=True))
-        assert not self.bodies.total()
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=1500, stateful_step_count=50, deadline=None)
+TestScheduler.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)

@@ -64,6 +64,42 @@ def test_the_gateway_is_told_its_group_its_settings_and_its_backends() -> None:
     assert config.aggregation.conflict_resolution_config.prefix_format == "{workload}."
 
 
+def test_the_gateway_is_told_which_headers_pass_and_which_hosts_it_has() -> None:
+    settings = {"passthroughHeaders": ["X-B", "X-A"], "allowedHosts": ["mcp.example.com"]}
+    wanted = judged(gate(passthroughHeaders=["X-A"], config=settings)).wanted
+    assert wanted is not None
+    assert wanted.config.passthrough_headers == ["X-A", "X-B"]
+    assert wanted.config.allowed_hosts == ["mcp.example.com"]
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "reason", "named"),
+    [
+        ({"tools": [{"workload": "own"}]}, Reason.ALL_NAMES_MATCHED, ""),
+        ({"tools": [{"workload": "gone"}]}, Reason.NAMES_WITHOUT_BACKEND, "gone"),
+        (
+            {"conflictResolution": "priority", "conflictResolutionConfig": {"priorityOrder": ["own", "late"]}},
+            Reason.NAMES_WITHOUT_BACKEND,
+            "late",
+        ),
+        (
+            {"tools": [{"workload": "own", "filter": ["shown"], "overrides": {"x": {"name": "shown"}}}]},
+            Reason.RULES_WITHOUT_EFFECT,
+            "spec.config.aggregation.tools[0].filter[0]",
+        ),
+    ],
+)
+def test_tool_rules_that_match_nothing_are_named_and_the_gateway_is_served(
+    aggregation: dict[str, Any], reason: Reason, named: str
+) -> None:
+    judgement = judged(gate(config={"backends": [inline()], "aggregation": aggregation}))
+    found = condition(judgement, ConditionType.TOOL_RULES_MATCHED)
+    assert judgement.wanted is not None
+    assert found is not None
+    assert (found.status, found.reason) == (reason is Reason.ALL_NAMES_MATCHED, reason)
+    assert named in found.message
+
+
 CLOSED: dict[str, tuple[dict[str, Any], str]] = {
     "oidc": ({"incomingAuth": samples.OIDC}, "spec.incomingAuth.type"),
     "unknown auth": ({"incomingAuth": {"type": "basic"}}, "spec.incomingAuth.type"),
@@ -92,13 +128,9 @@ CLOSED: dict[str, tuple[dict[str, Any], str]] = {
         {"config": {"rateLimiting": {"shared": samples.BUCKET}}, "sessionStorage": samples.REDIS},
         "spec.config.rateLimiting",
     ),
-    "all tools hidden": (
-        {"config": {"aggregation": {"excludeAllTools": True}}},
-        "spec.config.aggregation.excludeAllTools",
-    ),
-    "a tool hidden": (
-        {"config": {"aggregation": {"tools": [{"workload": "a", "filter": ["x"]}]}}},
-        "spec.config.aggregation.tools[0].filter",
+    "tools hidden by an object that is not read": (
+        {"config": {"aggregation": {"tools": [{"workload": "a", "toolConfigRef": {"name": "t"}}]}}},
+        "spec.config.aggregation.tools[0].toolConfigRef",
     ),
 }  # fmt: skip
 
@@ -160,10 +192,6 @@ LEFT_OUT: dict[str, tuple[dict[str, Any], str]] = {
     "pod template": ({"podTemplateSpec": {"spec": {"nodeSelector": {"a": "b"}}}}, "spec.podTemplateSpec"),
     "redis": ({"sessionStorage": samples.REDIS}, "spec.sessionStorage"),
     "optimizer": ({"config": {"optimizer": {}}}, "spec.config.optimizer"),
-    "priority": (
-        {"config": {"aggregation": {"conflictResolution": "priority"}}},
-        "spec.config.aggregation.conflictResolution",
-    ),
 }
 
 
@@ -265,3 +293,19 @@ def test_garbage_for_a_member_disturbs_nobody(spec: Any, status: Any) -> None:
 def test_any_url_of_a_member_is_judged(url: str) -> None:
     judgement = judged(servers=(server(url=url),), entries=(entry(remoteUrl=url),))
     assert judgement.wanted is not None
+
+
+def test_a_name_in_per_backend_that_no_backend_has_is_named_and_stops_nothing() -> None:
+    def overriding(*names: str) -> JsonObject:
+        per_backend = {name: {"override": {"mode": "forcedOpen"}} for name in names}
+        return gate(config={"operational": {"failureHandling": {"perBackend": per_backend}}})
+
+    judgement = judged(overriding("search", "serach"), servers=(server(),))
+    assert judgement.wanted is not None
+    told = condition(judgement, ConditionType.BACKEND_OVERRIDES_MATCHED)
+    assert told is not None
+    assert (told.status, told.reason) == (False, Reason.NAMES_WITHOUT_BACKEND)
+    assert "serach" in told.message
+    assert "search" not in told.message
+    assert status_of(judged(overriding("search"), servers=(server(),)), ConditionType.BACKEND_OVERRIDES_MATCHED)
+    assert condition(judged(), ConditionType.BACKEND_OVERRIDES_MATCHED) is None

@@ -26,13 +26,14 @@ fields = [
     "latencyMillis",
     "errorCategory",
     "transitions",
+    "override",
     "message",
 ]
 times = st.sampled_from(["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "soon"])
 entries = st.fixed_dictionaries({"name": st.just("a")}, optional=dict.fromkeys(fields, json_values | times))
 
 
-@given(st.dictionaries(st.sampled_from(["discoveredBackends", "conditions", "phase"]), json_values))
+@given(st.dictionaries(st.sampled_from(["discoveredBackends", "conditions", "handledRequests", "phase"]), json_values))
 def test_anything_can_be_read(status: dict[str, Any]) -> None:
     assert isinstance(recall(status), dict)
     read_status(status)

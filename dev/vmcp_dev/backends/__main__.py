@@ -1,6 +1,7 @@
 """`python -m vmcp_dev.backends time --port 9301`: one of the demo's MCP servers in the foreground, at /mcp."""
 
 import argparse
+import logging
 from pathlib import Path
 
 import mcp_server_git.server
@@ -19,6 +20,8 @@ _LAST_REQUESTS_SECONDS = 1
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
     options = _parser().parse_args()
+    # The SDK reports every session that comes or goes.
+    logging.getLogger("mcp").setLevel(logging.WARNING)
     # The gateway keeps a stream open for change notifications, which would hold up the end for good.
     uvicorn.run(
         _app(options.server, options.repository),

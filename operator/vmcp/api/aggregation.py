@@ -28,10 +28,12 @@ class ConflictResolutionConfig(ApiModel):
 
     prefix_format: str = Field(
         "{workload}_",
-        description="What is put before a name under `prefix`; {workload} is the backend's name. Default {workload}_.",
+        description="What is put before a name under `prefix`; {workload} is the backend's name. Default {workload}_; "
+        "empty = names as the backends give them, and where two meet, the second gets a short hash.",
     )
     priority_order: list[str] | None = Field(
-        None, description="Backend names under `priority`, the one whose tool is kept first."
+        None,
+        description="Backend names under `priority`, the one whose tool is kept first. Others follow by name.",
     )
 
 
@@ -58,7 +60,9 @@ class WorkloadTools(ApiModel):
 
     workload: str = Field(description="Name of the backend.")
     exclude_all: bool | None = Field(None, description="Show none of its tools.")
-    filter: list[str] | None = Field(None, description="Show only the tools of these names.")
+    filter: list[str] | None = Field(
+        None, description="Show only the tools of these names, as the backend gives them. Empty = all."
+    )
     overrides: dict[str, ToolOverride] | None = Field(
         None, description="What tools are shown as, by the name that the backend gives them."
     )

@@ -21,6 +21,7 @@ class ConditionType(StrEnum):
     POD_TEMPLATE_SPEC_VALID = "PodTemplateSpecValid"
     BACKENDS_DISCOVERED = "BackendsDiscovered"
     BACKEND_OVERRIDES_MATCHED = "BackendOverridesMatched"
+    TOOL_RULES_MATCHED = "ToolRulesMatched"
     REQUESTS_UNDERSTOOD = "RequestsUnderstood"
     AUTH_CONFIGURED = "AuthConfigured"
     OIDC_CONFIG_REF_VALIDATED = "OIDCConfigRefValidated"
@@ -83,9 +84,10 @@ class Reason(StrEnum):
     SESSION_STORAGE_NOT_APPLICABLE = "SessionStorageWarningNotApplicable"
     PROBES_TRUSTED = "ProbesTrusted"
     PROBES_DOUBTED = "ProbesDoubted"
-    # BackendOverridesMatched, RequestsUnderstood
+    # BackendOverridesMatched, ToolRulesMatched, RequestsUnderstood
     ALL_NAMES_MATCHED = "AllNamesMatched"
     NAMES_WITHOUT_BACKEND = "NamesWithoutBackend"
+    RULES_WITHOUT_EFFECT = "RulesWithoutEffect"
     REQUESTS_HANDLED = "RequestsHandled"
     REQUESTS_MALFORMED = "RequestsMalformed"
     # MCPGroup

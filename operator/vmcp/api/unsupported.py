@@ -30,12 +30,12 @@ def left_out(subject: Subject) -> list[str]:
     spec, settings, prefix = _read(subject)
     found = []
     if spec is not None:
-        for name in ("embeddingServerRef", "passthroughHeaders", "podTemplateSpec", "telemetryConfigRef"):
+        for name in ("embeddingServerRef", "podTemplateSpec", "telemetryConfigRef"):
             if spec.get(name):
                 found.append(f"spec.{name}")
         if _at(spec, "sessionStorage", "provider") == "redis":
             found.append("spec.sessionStorage")
-    for name in ("compositeTools", "compositeToolRefs", "passthroughHeaders"):
+    for name in ("compositeTools", "compositeToolRefs"):
         if settings.get(name):
             found.append(field_path(*prefix, name))
     for name in ("optimizer", "telemetry"):
@@ -46,12 +46,6 @@ def left_out(subject: Subject) -> list[str]:
             found.append(field_path(*prefix, name))
     if _at(settings, "sessionStorage", "provider") == "redis":
         found.append(field_path(*prefix, "sessionStorage"))
-    resolution = _at(settings, "aggregation", "conflictResolution")
-    if resolution is not None and resolution != "prefix":
-        found.append(field_path(*prefix, "aggregation", "conflictResolution"))
-    for index, tools in enumerate(_list(_at(settings, "aggregation", "tools"))):
-        if _at(tools, "overrides"):
-            found.append(field_path(*prefix, "aggregation", "tools", index, "overrides"))
     return found
 
 
@@ -86,7 +80,7 @@ def _fail_closed(subject: Subject) -> Iterator[Problem]:
         yield from _resolved_incoming(settings.get("incomingAuth"), (*prefix, "incomingAuth"))
     if settings.get("rateLimiting") is not None:
         yield Problem(field_path(*prefix, "rateLimiting"), "rate limits are not supported yet; remove them")
-    yield from _hidden_tools(settings.get("aggregation"), (*prefix, "aggregation"))
+    yield from _shared_tool_rules(settings.get("aggregation"), (*prefix, "aggregation"))
 
 
 def _incoming(auth: Any, path: tuple[str, ...]) -> Iterator[Problem]:
@@ -110,17 +104,12 @@ def _resolved_incoming(auth: Any, path: tuple[str, ...]) -> Iterator[Problem]:
         yield Problem(field_path(*path, "authz"), "authorization is not supported yet; remove it")
 
 
-def _hidden_tools(aggregation: Any, path: tuple[str, ...]) -> Iterator[Problem]:
-    """Tools that must not be seen: showing them all the same would give away what was kept back."""
-    hiding = "hiding tools is not supported yet; remove it, and the backend from the group where that matters"
-    if _at(aggregation, "excludeAllTools"):
-        yield Problem(field_path(*path, "excludeAllTools"), hiding)
-    if _at(aggregation, "defaultToolVisibility") not in (None, "", "allow"):
-        yield Problem(field_path(*path, "defaultToolVisibility"), hiding)
+def _shared_tool_rules(aggregation: Any, path: tuple[str, ...]) -> Iterator[Problem]:
+    """What a MCPToolConfig hides must not be seen, and nothing reads one yet."""
+    message = "MCPToolConfig is not supported yet; write its filter and overrides here and remove the reference"
     for index, tools in enumerate(_list(_at(aggregation, "tools"))):
-        for name in ("excludeAll", "filter", "toolConfigRef"):
-            if _at(tools, name):
-                yield Problem(field_path(*path, "tools", index, name), hiding)
+        if _at(tools, "toolConfigRef"):
+            yield Problem(field_path(*path, "tools", index, "toolConfigRef"), message)
 
 
 def _permits_all(authz: Any) -> bool:

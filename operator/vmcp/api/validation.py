@@ -12,11 +12,13 @@ from pydantic import ValidationError
 
 from vmcp.api.auth import AuthzConfig, AuthzType, IncomingAuthType
 from vmcp.api.duration import parse_duration
+from vmcp.api.edgerules import host_problems, passthrough_problems
 from vmcp.api.features import EmbeddingProvider
 from vmcp.api.operational import FailureHandling
 from vmcp.api.problem import Problem, field_path, problems_of
 from vmcp.api.ratelimit import RateLimiting
 from vmcp.api.session import SessionProvider, SessionStorage
+from vmcp.api.toolrules import aggregation_problems
 from vmcp.api.virtualmcpserver import Backend, GatewaySettings, VirtualMCPServerSpec
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&*+.^_|~-]+")
@@ -36,6 +38,10 @@ def validate(spec: object) -> list[Problem]:
 def settings_problems(settings: GatewaySettings, backends: Sequence[Backend], *path: str) -> Iterator[Problem]:
     """What is wrong with the settings and backends of one gateway, found below `path`."""
     yield from _backend_problems(backends, *path, "backends")
+    if settings.aggregation is not None:
+        yield from aggregation_problems(settings.aggregation, *path, "aggregation")
+    yield from passthrough_problems(settings.passthrough_headers or (), *path, "passthroughHeaders")
+    yield from host_problems(settings.allowed_hosts or (), *path, "allowedHosts")
     if settings.operational is not None and settings.operational.failure_handling is not None:
         handling, place = settings.operational.failure_handling, (*path, "operational", "failureHandling")
         yield from _failure_handling_problems(handling, *place)
@@ -70,6 +76,7 @@ def _spec_problems(spec: VirtualMCPServerSpec) -> Iterator[Problem]:
     yield from _incoming_auth_problems(spec)
     if spec.session_storage is not None:
         yield from _session_problems(spec.session_storage)
+    yield from passthrough_problems(spec.passthrough_headers or (), "spec", "passthroughHeaders")
     if spec.config is None:
         return
     yield from settings_problems(spec.config, spec.config.backends or [], "spec", "config")

@@ -50,6 +50,11 @@ class GatewaySettings(ApiModel):
     """What `spec.config` and the gateway's config.yaml have in common."""
 
     aggregation: Aggregation | None = Field(None, description="How the tools of several backends become one list.")
+    allowed_hosts: list[str] | None = Field(
+        None,
+        description="Host names, without port, under which clients reach the gateway beside addresses and names "
+        "within the cluster. Set = a request for any other host is refused, and web pages of these hosts may call.",
+    )
     audit: Audit | None = Field(None, description="A record of who called what.")
     code_mode: CodeMode | None = Field(None, description="Lets a client run a small program over tools.")
     composite_tool_refs: list[NameRef] | None = Field(None, description="Shared composite tool definitions.")
@@ -66,7 +71,9 @@ class GatewaySettings(ApiModel):
         None, description="Resolved form of spec.outgoingAuth; set spec.outgoingAuth instead."
     )
     passthrough_headers: list[str] | None = Field(
-        None, description="Headers of a caller that are passed on to backends."
+        None,
+        description="Headers of a caller that are passed on to every backend: what is not listed never is. Headers of "
+        "HTTP and MCP themselves, Authorization and cookies cannot be listed.",
     )
     rate_limiting: RateLimiting | None = Field(None, description="Limits on calls.")
     session_storage: ConfigSessionStorage | None = Field(
@@ -127,7 +134,9 @@ class VirtualMCPServerSpec(ApiModel):
         None, description="Secrets with credentials for the image registry."
     )
     passthrough_headers: list[str] | None = Field(
-        None, description="Headers of a caller that are passed on to backends."
+        None,
+        description="Headers of a caller that are passed on to every backend: what is not listed never is. Headers of "
+        "HTTP and MCP themselves, Authorization and cookies cannot be listed.",
     )
     pod_template_spec: OpenObject | None = Field(
         None,

@@ -1,11 +1,14 @@
 """What clients see of all backends together: the aggregated lists, and the way from a public name to its backend.
 
-Tools and prompts carry their backend's prefix (`naming`). Resources and templates go by URI: where two backends have
-the same, the first by name owns it, whether it is usable or not, so that a flip never changes whose content a URI
-shows. Names of a backend that is out are kept: a call to one is answered with why, not with "unknown".
+Who is shown, and under which name, is a matter of the rules (`rules`). Resources and templates go by URI: where two
+backends have the same, the first owns it, whether it is usable or not, so that a flip never changes whose content a
+URI shows; nor does it change any name. Names of a backend that is out are kept: a call to one is answered with why,
+not with "unknown".
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -13,9 +16,16 @@ from msgspec import Raw
 
 from vmcp.gateway.changes import Changed, Changes
 from vmcp.gateway.listing import Item, Listed
-from vmcp.gateway.naming import DEFAULT_PREFIX_FORMAT, assign, prefix_of, prompt_name, tool_name
+from vmcp.gateway.naming import LeftOut, Target
+from vmcp.gateway.rules import Rules
 from vmcp.gateway.upstream import Upstream
 from vmcp.gateway.uritemplate import matches
+
+log = logging.getLogger(__name__)
+
+CONFLICTS_SHOWN = 5
+
+_HEADER = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,38 +49,33 @@ class Catalog:
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
         self._upstreams: dict[str, Upstream] = {}
-        self._prefix_format = DEFAULT_PREFIX_FORMAT
+        self._rules = Rules()
         self._items: dict[str, dict[Listed, tuple[Item, ...]]] = {}
+        self._shown: dict[tuple[Listed, Target], tuple[Item, str, bytes]] = {}
+        self._left_out: dict[Listed, list[LeftOut]] = {listed: [] for listed in Listed}
         self._routes: dict[Listed, dict[str, Route]] = {listed: {} for listed in Listed}
         self._pages: dict[Listed, bytes] = {}
         self.tools = self._routes[Listed.TOOLS]
 
-    def configure(self, upstreams: Mapping[str, Upstream], prefix_format: str) -> None:
-        """Aggregate these backends from now on. Lists of backends whose target is unchanged are kept."""
-        changed: set[Changed] = set()
+    def configure(self, upstreams: Mapping[str, Upstream], rules: Rules) -> None:
+        """Aggregate these backends by these rules. Lists of backends whose target is unchanged are kept."""
         for name, before in self._upstreams.items():
             after = upstreams.get(name)
             if after is None or after.fingerprint != before.fingerprint:
-                changed |= self._kinds(name)
                 self._items.pop(name, None)
-            elif prefix_format != self._prefix_format:
-                changed |= self._kinds(name)
+        if rules != self._rules:
+            self._shown.clear()
         self._upstreams = dict(upstreams)
-        self._prefix_format = prefix_format
-        for listed in Listed:
-            self._rebuild(listed)
-        self._changes.publish(changed)
+        self._rules = rules
+        self._changes.publish({listed.changed for listed in Listed if self._rebuild(listed)})
 
     def put(self, backend: str, listed: Listed, items: tuple[Item, ...]) -> None:
-        """The backend's list as it is now. Clients hear of it when it differs and the backend is usable."""
+        """The backend's list as it is now. Clients hear of it when they see a difference."""
         lists = self._items.setdefault(backend, {})
         before = lists.get(listed, ())
         lists[listed] = items
-        if items != before:
-            self._rebuild(listed)
-            upstream = self._upstreams.get(backend)
-            if upstream is not None and upstream.usable:
-                self._changes.publish((listed.changed,))
+        if items != before and self._rebuild(listed):
+            self._changes.publish((listed.changed,))
 
     def flipped(self, backend: str) -> None:
         """The backend became usable or stopped being so: tell clients of the lists that it has part in."""
@@ -104,49 +109,72 @@ class Catalog:
         return route
 
     def unlisted(self, listed: Listed, public: str) -> Upstream | None:
-        """The backend that a name must belong to by its prefix, if that backend never gave this list."""
-        for name, upstream in self._upstreams.items():
-            prefix = prefix_of(name, self._prefix_format)
-            if prefix and public.startswith(prefix) and listed not in self._items.get(name, {}):
-                return upstream
+        """The backend that a name must belong to by the rules, if that backend never gave this list."""
+        for name in self._rules.ranked(self._upstreams):
+            if listed not in self._items.get(name, {}) and self._rules.may_own(listed, name, public):
+                return self._upstreams[name]
         return None
 
     def sizes(self) -> dict[str, int]:
         """Number of items per list, those of unusable backends included."""
         return {listed.member: len(routes) for listed, routes in self._routes.items()}
 
-    def _kinds(self, backend: str) -> set[Changed]:
-        return {listed.changed for listed, items in self._items.get(backend, {}).items() if items}
+    def left_out(self) -> dict[str, int]:
+        """Number of items per list that no client sees because another one has their name."""
+        return {listed.member: len(left_out) for listed, left_out in self._left_out.items()}
 
-    def _rebuild(self, listed: Listed) -> None:
-        by_name: dict[tuple[str, str], Item] = {}
-        for backend in sorted(self._upstreams):
+    def _kinds(self, backend: str) -> set[Changed]:
+        return {
+            listed.changed
+            for listed, routes in self._routes.items()
+            if any(route.upstream.name == backend for route in routes.values())
+        }
+
+    def _rebuild(self, listed: Listed) -> bool:
+        """Make names and routes anew; whether clients see a difference."""
+        items: dict[Target, Item] = {}
+        for backend in self._rules.ranked(self._upstreams):
             for item in self._items.get(backend, {}).get(listed, ()):
-                by_name.setdefault((backend, item.own), item)
-        if listed in (Listed.TOOLS, Listed.PROMPTS):
-            named = self._prefixed(listed, by_name)
-        else:
-            named = {}
-            for backend, own in by_name:
-                named.setdefault(own, (backend, own))
-        public_of = {target: public for public, target in named.items()}
+                items.setdefault((backend, item.own), item)
+        names, left_out = self._rules.names(listed, items)
+        public_of = {target: public for public, target in names.items()}
         routes = self._routes[listed]
+        before = [route.raw for route in routes.values() if route.upstream.usable]
         routes.clear()
-        # In the order of backends by name, and of each backend's own list: the same answer from every replica.
-        for target, item in by_name.items():
+        # In the order of the backends, and of each backend's own list: the same answer from every replica.
+        for target, item in items.items():
             public = public_of.get(target)
             if public is not None:
                 routes[public] = Route(
                     upstream=self._upstreams[target[0]],
                     own=item.own,
-                    raw=item.renamed(listed.key, public),
+                    raw=self._as_shown(listed, target, item, public),
                     params=_header_params(item.raw) if listed is Listed.TOOLS else (),
                 )
+        for key in [key for key in self._shown if key[0] is listed and key[1] not in public_of]:
+            del self._shown[key]
         self._pages.pop(listed, None)
+        self._tell_left_out(listed, left_out)
+        return [route.raw for route in routes.values() if route.upstream.usable] != before
 
-    def _prefixed(self, listed: Listed, targets: Iterable[tuple[str, str]]) -> dict[str, tuple[str, str]]:
-        name = tool_name if listed is Listed.TOOLS else prompt_name
-        return assign(targets, lambda backend, own: name(prefix_of(backend, self._prefix_format), own))
+    def _as_shown(self, listed: Listed, target: Target, item: Item, public: str) -> bytes:
+        # One backend's news must not cost the rewriting of everybody's items.
+        kept = self._shown.get((listed, target))
+        if kept is not None and kept[0] is item and kept[1] == public:
+            return kept[2]
+        shown = item.shown_as(listed.key, public, self._rules.members(listed, target[0], item))
+        self._shown[listed, target] = (item, public, shown)
+        return shown
+
+    def _tell_left_out(self, listed: Listed, left_out: list[LeftOut]) -> None:
+        if left_out and left_out != self._left_out[listed]:
+            shown = "; ".join(
+                f"{each.claim.target[1]!r} of {each.claim.target[0]} ({each.claim.public!r} is {each.kept[1]!r} of "
+                f"{each.kept[0]})"
+                for each in left_out[:CONFLICTS_SHOWN]
+            )
+            log.warning("%s left out, their names are taken (%d): %s", listed.member, len(left_out), shown)
+        self._left_out[listed] = left_out
 
 
 class _Property(msgspec.Struct, rename={"header": "x-mcp-header"}):
@@ -170,4 +198,4 @@ def _header_params(raw: bytes) -> tuple[tuple[str, str], ...]:
         headers = {name: msgspec.json.decode(schema, type=_Property).header for name, schema in properties.items()}
     except msgspec.MsgspecError:
         return ()
-    return tuple((f"Mcp-Param-{header}", name) for name, header in headers.items() if header)
+    return tuple((f"Mcp-Param-{header}", name) for name, header in headers.items() if _HEADER.fullmatch(header))

@@ -13,7 +13,7 @@ from vmcp.api.operational import FailureHandling, PartialFailureMode, Timeouts
 from vmcp.gateway.catalog import Catalog
 from vmcp.gateway.feed import Feed
 from vmcp.gateway.metrics import Metrics
-from vmcp.gateway.naming import DEFAULT_PREFIX_FORMAT
+from vmcp.gateway.rules import Rules
 from vmcp.gateway.upstream import Upstream
 from vmcp.health.overrule import is_ordered_open
 from vmcp.health.snapshot import Snapshot
@@ -85,7 +85,7 @@ class Fleet:
         self._replace_feeds(before)
         handling = failure_handling(config)
         self._fail_on_partial = handling.partial_failure_mode is PartialFailureMode.FAIL
-        self._catalog.configure(upstreams, prefix_format(config))
+        self._catalog.configure(upstreams, Rules.of(config.aggregation))
         return targets
 
     def see(self, snapshots: Mapping[str, Snapshot]) -> None:
@@ -96,20 +96,14 @@ class Fleet:
     def see_one(self, name: str, snapshot: Snapshot | None) -> None:
         """What is known of one backend by now. A flip reaches feeds and clients before this returns."""
         upstream = self.upstreams.get(name)
-        if upstream is None or not upstream.see(snapshot):
-            return
-        seen = upstream.snapshot
-        log.info(
-            "backend %s: %s (health %s, circuit %s)%s",
-            name,
-            "in use" if upstream.usable else "out of use",
-            seen.health.value,
-            seen.circuit.value,
-            f": {seen.detail}" if seen.detail else "",
-        )
-        self._metrics.flipped(name)
-        self._feeds[name][0].usability(upstream.usable)
-        self._catalog.flipped(name)
+        if upstream is not None and upstream.see(snapshot):
+            self._flipped(upstream)
+
+    def guard(self, name: str, local: Snapshot | None) -> None:
+        """What the local breaker says of one backend by now; None = it keeps nothing out."""
+        upstream = self.upstreams.get(name)
+        if upstream is not None and upstream.guard(local):
+            self._flipped(upstream)
 
     def stale(self, name: str, changed: ListChanged) -> None:
         """A backend said, in passing, that a list of its changed."""
@@ -133,6 +127,20 @@ class Fleet:
         """Number of backends in use."""
         return sum(upstream.usable for upstream in self.upstreams.values())
 
+    def _flipped(self, upstream: Upstream) -> None:
+        name, seen = upstream.name, upstream.snapshot
+        log.info(
+            "backend %s: %s (health %s, circuit %s)%s",
+            name,
+            "in use" if upstream.usable else "out of use",
+            seen.health.value,
+            seen.circuit.value,
+            f": {seen.detail}" if seen.detail else "",
+        )
+        self._metrics.flipped(name)
+        self._feeds[name][0].usability(upstream.usable)
+        self._catalog.flipped(name)
+
     def _replace_feeds(self, before: Mapping[str, Upstream]) -> None:
         for name, upstream in before.items():
             if self.upstreams.get(name) is not upstream:
@@ -151,12 +159,6 @@ def failure_handling(config: GatewayConfig) -> FailureHandling:
     """`operational.failureHandling`, with defaults where it is unset."""
     spec = config.operational.failure_handling if config.operational else None
     return spec or FailureHandling.model_validate({})
-
-
-def prefix_format(config: GatewayConfig) -> str:
-    """`aggregation.conflictResolutionConfig.prefixFormat`, or the default."""
-    details = config.aggregation.conflict_resolution_config if config.aggregation else None
-    return DEFAULT_PREFIX_FORMAT if details is None else details.prefix_format
 
 
 def read_ca_bundles(config: GatewayConfig) -> dict[str, str]:

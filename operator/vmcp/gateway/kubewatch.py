@@ -60,11 +60,19 @@ class ServiceAccount:
         Raises:
             OSError: the account's files cannot be read.
         """
+        return self._request("GET", path_and_query)
+
+    def patch(self, path_and_query: str, body: bytes) -> Request:
+        """A merge patch as this account. Raises OSError as `request`."""
+        return self._request("PATCH", path_and_query, ("Content-Type", "application/merge-patch+json"), body=body)
+
+    def _request(self, method: str, path_and_query: str, *headers: tuple[str, str], body: bytes = b"") -> Request:
         token = (self.folder / "token").read_text().strip()
         return Request(
-            method="GET",
+            method=method,
             url=self.server + path_and_query,
-            headers=(("Authorization", f"Bearer {token}"), ("Accept", "application/json")),
+            headers=(("Authorization", f"Bearer {token}"), ("Accept", "application/json"), *headers),
+            body=body,
             peer=Peer(allow_private=True, ca_pem=(self.folder / "ca.crt").read_text()),
         )
 

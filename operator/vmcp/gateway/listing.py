@@ -1,6 +1,6 @@
 """Lists of a backend: which there are, how one is read page by page, and what of an item is kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -47,12 +47,13 @@ class Item:
     own: str
     raw: bytes
 
-    def renamed(self, key: str, name: str) -> bytes:
-        """The JSON with one member replaced and every other byte for byte as it came."""
-        if name == self.own:
+    def shown_as(self, key: str, name: str, members: Mapping[str, Raw]) -> bytes:
+        """The JSON with its name and some members replaced, and every other byte for byte as it came."""
+        if name == self.own and not members:
             return self.raw
         fields = _fields_of(self.raw)
         fields[key] = Raw(msgspec.json.encode(name))
+        fields.update(members)
         return msgspec.json.encode(fields)
 
 

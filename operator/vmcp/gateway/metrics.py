@@ -1,6 +1,7 @@
 """The gateway's own metrics, in a registry of their own. Labels are bounded: backends are configured, methods known."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -38,6 +39,12 @@ class Metrics:
         self._flips = Counter(
             "vmcp_gateway_flips", "Times a backend went out of use or came back.", ("backend",), registry=self._registry
         )
+        self._local_openings = Counter(
+            "vmcp_gateway_local_breaker_openings",
+            "Times calls of clients opened the circuit of a backend in this replica.",
+            ("backend",),
+            registry=self._registry,
+        )
         # `labels()` takes a lock and a tuple hash each: keep the children, the hot path looks one up.
         self._counted: dict[tuple[str, str, str], Counter] = {}
         self._timed: dict[tuple[str, str], Histogram] = {}
@@ -65,6 +72,10 @@ class Metrics:
         """A backend went out of use or came back."""
         self._flips.labels(backend).inc()
 
+    def opened_locally(self, backend: str) -> None:
+        """Calls of clients opened the backend's circuit here."""
+        self._local_openings.labels(backend).inc()
+
     def forget(self, backend: str) -> None:
         """The backend is configured no more: drop its series."""
         for counted in [key for key in self._counted if key[0] == backend]:
@@ -73,6 +84,9 @@ class Metrics:
         for timed in [key for key in self._timed if key[0] == backend]:
             del self._timed[timed]
             self._seconds.remove(*timed)
+        for counter in (self._flips, self._local_openings):
+            with suppress(KeyError):  # it never flipped
+                counter.remove(backend)
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -45,12 +45,16 @@ class Router:
     """Answers requests.
 
     Args:
+        passive: hears how calls go.
         tasks: owns the watches of long calls.
     """
 
-    def __init__(self, *, fleet: Fleet, catalog: Catalog, metrics: Metrics, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, *, fleet: Fleet, catalog: Catalog, metrics: Metrics, passive: Passive, tasks: asyncio.TaskGroup
+    ) -> None:
         self._fleet = fleet
         self._catalog = catalog
+        self._passive = passive
         self._metrics = metrics
         self._tasks = tasks
         self._flights: set[Flight] = set()
@@ -187,14 +191,19 @@ class Router:
 
     async def _exchange(self, ask: Ask, route: Route) -> str:
         upstream = route.upstream
-        exchange = await upstream.backend.request(
-            ask.method,
-            self._params(ask, upstream),
-            name=route.own,
-            timeout=upstream.timeout_s,
-            headers=_header_values(ask, route) if route.params else (),
-            client_capabilities=ask.capabilities,
-        )
+        try:
+            exchange = await upstream.backend.request(
+                ask.method,
+                self._params(ask, upstream),
+                name=route.own,
+                timeout=upstream.timeout_s,
+                headers=_header_values(ask, route) if route.params else (),
+                client_capabilities=ask.capabilities,
+            )
+        except BackendError as error:
+            self._passive.failed(upstream, error)
+            raise
+        self._passive.reached(upstream)
         try:
             if exchange.streaming:
                 async for message in exchange:

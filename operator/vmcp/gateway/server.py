@@ -20,11 +20,13 @@ from vmcp.gateway.catalog import Catalog
 from vmcp.gateway.changes import Changes
 from vmcp.gateway.edge import Edge
 from vmcp.gateway.fleet import Fleet
+from vmcp.gateway.hint import Hint
 from vmcp.gateway.kubewatch import ObjectWatch
 from vmcp.gateway.legacy import Legacy
 from vmcp.gateway.metrics import Metrics
 from vmcp.gateway.modern import Modern
 from vmcp.gateway.pages import Pages
+from vmcp.gateway.passive import Passive
 from vmcp.gateway.router import Router
 from vmcp.gateway.sessions import Sessions
 from vmcp.gateway.settings import Home, Refused, ServeOptions, of_the_user, read_config, servable
@@ -76,9 +78,14 @@ class Gateway:
         self._metrics = Metrics()
         catalog = Catalog(self._changes)
         self.fleet = Fleet(transport=backends, catalog=catalog, metrics=self._metrics, tasks=tasks, version=__version__)
-        self._view = View(fleet=self.fleet, check=Probe(backends), reported=home is not None)
+        probe = Probe(backends)
+        self._passive = Passive(fleet=self.fleet, metrics=self._metrics, check=probe, tell=self)
+        self._view = View(fleet=self.fleet, passive=self._passive, check=probe, reported=home is not None)
+        self._hint: Hint | None = None
         self.sessions = Sessions(self._changes)
-        self._router = Router(fleet=self.fleet, catalog=catalog, metrics=self._metrics, tasks=tasks)
+        self._router = Router(
+            fleet=self.fleet, catalog=catalog, metrics=self._metrics, passive=self._passive, tasks=tasks
+        )
         server_info = {"name": config.name, "version": __version__}
         pages = Pages(
             fleet=self.fleet,
@@ -103,6 +110,7 @@ class Gateway:
     def start(self) -> None:
         """Begin to watch: configuration, status, health, idle sessions."""
         self._tasks.create_task(self._view.run())
+        self._tasks.create_task(self._passive.run())
         self._tasks.create_task(self._sweep())
         if self._home is None:
             self._tasks.create_task(self._watch_file())
@@ -119,6 +127,25 @@ class Gateway:
             watch = ObjectWatch(transport=transport, account=self._home.account, path=path, name=watched, seen=seen)
             self._tasks.create_task(watch.run())
         self._tasks.create_task(self._stop_waiting())
+        self._hint = Hint(
+            transport=transport,
+            account=self._home.account,
+            namespace=namespace,
+            name=name,
+            replica=socket.gethostname(),
+        )
+        self._tasks.create_task(self._hint.run())
+
+    def failed(self, name: str, fingerprint: str, failures: int) -> None:
+        """Calls to a backend fail: have it looked at, by the operator and by ourselves where we decide."""
+        self._view.suspect(name, fingerprint)
+        if self._hint is not None:
+            self._hint.failed(name, fingerprint, failures)
+
+    def reached(self, name: str, fingerprint: str, at: float) -> None:
+        """Calls to a backend succeed that is said to fail: let the operator know."""
+        if self._hint is not None:
+            self._hint.reached(name, fingerprint, at)
 
     def drain(self) -> None:
         """Take no new clients, and end what never ends by itself: what is waited for then is calls only."""
@@ -159,7 +186,9 @@ class Gateway:
     def _apply(self, config: GatewayConfig) -> None:
         if self._home is None:
             config = of_the_user(config)
-        self._view.configure(config, self.fleet.configure(config))
+        targets = self.fleet.configure(config)
+        self._passive.configure(self.fleet.upstreams, targets)
+        self._view.configure(config, targets)
 
     def _config_map(self, content: Mapping[str, Any] | None) -> None:
         # A deleted ConfigMap is restored by the operator in a moment: go on with what it said.

@@ -13,11 +13,14 @@ class Upstream:
     Attributes:
         timeout_s: seconds that one call may take.
         forced_open: by the configuration a person keeps it out of use; counts until the status tells of it.
-        snapshot: as last told by the status or the own monitor.
+        told: as last told by the status or the own monitor.
+        snapshot: what counts here: `told`, unless that would use a backend that the local breaker keeps out.
         usable: listed and called (design §3 rule 4); kept as an attribute since every call reads it.
     """
 
-    __slots__ = ("backend", "config", "fingerprint", "forced_open", "name", "snapshot", "timeout_s", "usable")
+    __slots__ = (
+        "_local", "backend", "config", "fingerprint", "forced_open", "name", "snapshot", "timeout_s", "told", "usable",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -34,16 +37,20 @@ class Upstream:
         self.fingerprint = fingerprint
         self.timeout_s = timeout_s
         self.forced_open = forced_open
-        self.snapshot = self._unseen()
+        self._local: Snapshot | None = None
+        self.snapshot = self.told = self._unseen()
         self.usable = self._may_be_used()
 
     def see(self, snapshot: Snapshot | None) -> bool:
         """Take over what is known by now (None or another target's = nothing). True when `usable` changed."""
         matches = snapshot is not None and snapshot.fingerprint == self.fingerprint
-        self.snapshot = snapshot if matches and snapshot is not None else self._unseen()
-        before = self.usable
-        self.usable = self._may_be_used()
-        return self.usable != before
+        self.told = snapshot if matches and snapshot is not None else self._unseen()
+        return self._judge()
+
+    def guard(self, local: Snapshot | None) -> bool:
+        """Take over what the local breaker says, None = it keeps nothing out. True when `usable` changed."""
+        self._local = local
+        return self._judge()
 
     def retry_after_s(self) -> int | None:
         """Whole seconds until the circuit may be closed again; None when it is closed."""
@@ -53,6 +60,13 @@ class Upstream:
             return None
         # Never 0: the trial itself takes a moment, and "retry in 0 s" makes clients spin.
         return max(1, round(self.snapshot.open_until - time.time()))
+
+    def _judge(self) -> bool:
+        kept_out = self._local is not None and usable(self.told)
+        self.snapshot = self._local if kept_out and self._local is not None else self.told
+        before = self.usable
+        self.usable = self._may_be_used()
+        return self.usable != before
 
     def _may_be_used(self) -> bool:
         return not self.config.unavailable_reason and usable(self.snapshot)

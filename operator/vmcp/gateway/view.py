@@ -13,6 +13,7 @@ from typing import Final
 from vmcp.api.duration import parse_duration
 from vmcp.api.gatewayconfig import GatewayConfig
 from vmcp.gateway.fleet import Fleet, failure_handling
+from vmcp.gateway.passive import Passive
 from vmcp.health.monitor import Change, Check, Monitor
 from vmcp.health.snapshot import Snapshot
 from vmcp.health.target import Target
@@ -34,12 +35,22 @@ class View:
         decides: the own monitor decides right now.
 
     Args:
+        passive: hears whenever something was said of a backend.
         reported: an operator reports health in the status of our VirtualMCPServer.
     """
 
-    def __init__(self, *, fleet: Fleet, check: Check, reported: bool, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        passive: Passive,
+        check: Check,
+        reported: bool,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.decides = not reported
         self._fleet = fleet
+        self._passive = passive
         self._reported = reported
         self._now = now
         self._monitor = Monitor(check=check, changed=self._checked)
@@ -66,6 +77,11 @@ class View:
         if not self.decides:
             self._show()
 
+    def suspect(self, name: str, fingerprint: str) -> None:
+        """Calls to this backend fail: where the own monitor decides, it looks at once."""
+        if self.decides:
+            self._monitor.suspect(_OWNER, name, fingerprint)
+
     async def run(self) -> None:
         """Monitor where needed, and notice when reports cease or return."""
         async with asyncio.TaskGroup() as tasks:
@@ -91,14 +107,27 @@ class View:
             self._show()
 
     def _checked(self, change: Change) -> None:
-        if self.decides:
-            self._fleet.see_one(change.after.name, change.after)
+        if not self.decides:
+            return
+        name = change.after.name
+        self._fleet.see_one(name, change.after)
+        self._passive.heard(name)
+        if not self._monitor.is_doubting and _has_answered(change):
+            self._passive.answered(name)
 
     def _show(self) -> None:
         if self.decides:
             self._fleet.see({snapshot.name: snapshot for snapshot in self._monitor.snapshots(_OWNER)})
         else:
             self._fleet.see(self._status)
+        for name in self._fleet.upstreams:
+            self._passive.heard(name)
+
+
+def _has_answered(change: Change) -> bool:
+    """Whether it was a check that ended, and well."""
+    before, after = change.before, change.after
+    return after.last_check_at != before.last_check_at and after.category is None and not after.consecutive_failures
 
 
 def heartbeat_s(config: GatewayConfig) -> float:

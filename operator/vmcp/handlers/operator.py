@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from vmcp.api.kinds import MCP_SERVER
 from vmcp.handlers.filelimit import FileLimit
+from vmcp.handlers.garbage import search_rarely
 from vmcp.handlers.inbox import Inbox, Seen
 from vmcp.handlers.listener import Address, Listener, Page
 from vmcp.handlers.measured import MeasuredCheck
@@ -70,6 +71,7 @@ async def operate(options: OperatorOptions) -> int:
 
     Raises what ends a loop that must not end.
     """
+    search_rarely()
     if options.kubeconfig:
         os.environ["KUBECONFIG"] = options.kubeconfig
     guard = AddressGuard(refused=await _own_addresses(), allow_loopback=options.allow_loopback)

@@ -5,10 +5,11 @@ The operator and the standalone gateway run the same one.
 
 import asyncio
 import logging
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vmcp.api.category import ErrorCategory
 from vmcp.api.duration import format_duration
@@ -16,6 +17,7 @@ from vmcp.health import tracker
 from vmcp.health.breaker import EarlyEnd
 from vmcp.health.clock import Clock, SystemClock
 from vmcp.health.doubt import Doubt
+from vmcp.health.hearsay import SUSPECT_PAUSE_S, Hearsay
 from vmcp.health.outcome import MEANINGS, Outcome
 from vmcp.health.overrule import abide, override_ends
 from vmcp.health.policy import HealthPolicy
@@ -66,16 +68,12 @@ class Change:
 
 @dataclass(slots=True, eq=False)
 class _Watched:
-    """A backend under watch: the latest target, record and snapshot.
-
-    Attributes:
-        reachable_until: until when a gateway's word counts that it reaches the backend, monotonic seconds.
-    """
+    """A backend under watch: the latest target, record and snapshot, and what gateways say of it."""
 
     target: Target
     record: Record
     snapshot: Snapshot
-    reachable_until: float = 0.0
+    hearsay: Hearsay = field(default_factory=Hearsay)
 
 
 class Monitor:
@@ -176,11 +174,27 @@ class Monitor:
         if transition is not None:
             self._changed(change)
 
-    def reported_reachable(self, owner: str, name: str, until: float) -> None:
-        """A gateway reaches this backend; while it fails for us, its message says so until then (monotonic seconds)."""
+    def suspect(self, owner: str, name: str, fingerprint: str) -> None:
+        """A gateway's calls to this target fail: check now, and again at once while it fails for us too (design §6).
+
+        What the checks find counts, and nothing else. An open or half-open circuit is tried in its own time.
+        """
         watched = self._owners.get(owner, {}).get(name)
-        if watched is not None:
-            watched.reachable_until = until
+        if watched is None or watched.target.never_call or watched.target.fingerprint != fingerprint:
+            return
+        checks = watched.target.policy.breaker.failure_threshold
+        due = watched.hearsay.suspected(watched.record.breaker, checks, self._clock.monotonic())
+        if due is not None:
+            self._hasten((owner, name), due)
+
+    def reported_reachable(self, owner: str, name: str, until: float, *, at: float = math.inf) -> None:
+        """A gateway reaches this backend; while it fails for us, its message says so until then (monotonic seconds).
+
+        Args:
+            at: when it was reached, as far as we know; infinity = just now.
+        """
+        watched = self._owners.get(owner, {}).get(name)
+        if watched is not None and watched.hearsay.reached(at, until):
             watched.snapshot = self._snapshot(watched)
 
     @property
@@ -224,15 +238,18 @@ class Monitor:
         self, owner: str, watched: _Watched, outcome: Outcome, counted_from: float, finished: float, wall: float
     ) -> float:
         """Take a check's outcome; returns when the next is due."""
-        target, transition = watched.target, None
+        target, transition, before = watched.target, None, watched.record.breaker
         believed = self._believes(owner, target, outcome, finished)
         if believed:
             record, transition = tracker.observe(watched.record, outcome, target, finished, wall, self._rng.random())
         else:
             record = tracker.doubted(watched.record, wall)
         change = self._keep(owner, watched, record, transition)
+        pressed = watched.hearsay.checked(before, watched.record.breaker, finished)
         if outcome.category is not ErrorCategory.CANCELLED:
             self._changed(change)
+        if pressed:
+            return finished + SUSPECT_PAUSE_S
         # `changed` may have set other targets: what counts is what is watched now.
         policy = watched.target.policy
         if believed:
@@ -371,7 +388,7 @@ class Monitor:
 
     def _snapshot(self, watched: _Watched) -> Snapshot:
         record, note = watched.record, ""
-        if watched.reachable_until and not _answers(record) and self._clock.monotonic() < watched.reachable_until:
+        if self._clock.monotonic() < watched.hearsay.reachable_until and not _answers(record):
             note = tracker.REACHABLE_ELSEWHERE
         return tracker.snapshot_of(record, watched.target, note)
 

@@ -15,7 +15,6 @@ import asyncio
 import heapq
 import logging
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -103,7 +102,7 @@ class Scheduler(Generic[Key]):
         self._wake = asyncio.Event()
         self._running: set[_Entry[Key]] = set()
         self._busy: dict[str, int] = {}
-        self._held: dict[str, deque[tuple[int, _Entry[Key]]]] = {}
+        self._held: dict[str, list[tuple[float, int, _Entry[Key]]]] = {}
         self._held_count = 0
         self._started = 0
         self._stalls = 0
@@ -127,6 +126,8 @@ class Scheduler(Generic[Key]):
         entry.ticket = 0
         if entry.task is not None:
             entry.task.cancel()
+        else:
+            self._release(entry.host)
 
     def reschedule(self, key: Key, due: float) -> None:
         """Give a key another due time. Where its work is running, it runs once more then, at the latest."""
@@ -135,6 +136,7 @@ class Scheduler(Generic[Key]):
             return
         if entry.task is None:
             self._push(entry, due)
+            self._release(entry.host)
         else:
             entry.again = due if entry.again is None else min(entry.again, due)
 
@@ -192,9 +194,10 @@ class Scheduler(Generic[Key]):
                 break
             if due > now:
                 return min(due, now + HEARTBEAT_S)
-            _, ticket, entry = heapq.heappop(self._heap)
+            item = heapq.heappop(self._heap)
+            entry = item[2]
             if self._busy.get(entry.host, 0) >= self._per_host:
-                self._held.setdefault(entry.host, deque()).append((ticket, entry))
+                heapq.heappush(self._held.setdefault(entry.host, []), item)
                 self._held_count += 1
             else:
                 self._start(entry, now, loop)
@@ -248,14 +251,23 @@ class Scheduler(Generic[Key]):
             self._busy[host] = left
         else:
             del self._busy[host]
+        self._release(host)
+
+    def _release(self, host: str) -> None:
+        """Where a slot at the host is free, return the earliest that is held for it to the heap.
+
+        Also when one that was returned before did not take its slot, since it was removed or put off.
+        """
         held = self._held.get(host)
+        if held is None or self._busy.get(host, 0) >= self._per_host:
+            return
         while held:
-            ticket, entry = held.popleft()
+            due, ticket, entry = heapq.heappop(held)
             self._held_count -= 1
             if ticket == entry.ticket:
-                self._push(entry, entry.due)
+                self._push(entry, due)
                 break
-        if held is not None and not held:
+        if not held:
             del self._held[host]
 
     def _push(self, entry: _Entry[Key], due: float) -> None:
@@ -274,6 +286,9 @@ class Scheduler(Generic[Key]):
         self._stalls += 1
         now = self._clock.monotonic()
         log.warning("stood still for %.1f s; the checks that fell due meanwhile are spread", late)
-        overdue = [entry for due, ticket, entry in self._heap if ticket == entry.ticket and due <= now]
+        items = [*self._heap, *(item for held in self._held.values() for item in held)]
+        overdue = [entry for due, ticket, entry in items if ticket == entry.ticket and due <= now]
+        self._held.clear()
+        self._held_count = 0
         for entry in overdue:
             self._push(entry, entry.due + late)

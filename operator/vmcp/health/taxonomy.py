@@ -15,8 +15,8 @@ _HEAD = """
 
 Every check of a backend ends in one of these. The word is the same in `.status` (`errorCategory`), in logs and in
 metrics. A check that failed counts one failure; `failureThreshold` of them in a row open the circuit, and
-`unhealthyThreshold` of them make the backend unavailable where the breaker is off. In half-open, one success or
-failure decides.
+`unhealthyThreshold` of them make the backend unavailable while it is still closed. In half-open, one failure opens it
+again, and `successThreshold` successes close it.
 
 | category | what it means | health | for the breaker | next check |
 |---|---|---|---|---|

@@ -16,6 +16,8 @@ MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
 MOST_LIFE_SIGN_BYTES: Final = 1024 * 1024
 """For the answers to `ping`, `server/discover` and `initialize`, all messages before them included."""
 
+GATEWAY_ERRORS: Final = frozenset({502, 503, 504})
+"""What a proxy says of a backend that it cannot reach."""
 _ANSWERING: Final = frozenset({200, 400, 404})
 """Statuses under which a JSON-RPC body is an answer; under any other the status alone speaks."""
 _REASONS_4XX: Final = {
@@ -65,6 +67,18 @@ def rejected(response: Response) -> BackendError | None:
     return refused(response) or _client_error(response.status)
 
 
+async def speaks(response: Response, deadline: float) -> bool:
+    """Whether a 502, 503 or 504 carries a JSON-RPC response: proxies say these of a backend too, but not in JSON-RPC."""
+    if response.status not in GATEWAY_ERRORS or _kind(response) != "application/json":
+        return False
+    try:
+        seconds = deadline - asyncio.get_running_loop().time()
+        body = await response.read(limit=MOST_LIFE_SIGN_BYTES, timeout=seconds)
+        return jsonrpc.decode(body).is_response
+    except (TransportError, ValueError):
+        return False
+
+
 async def read_message(response: Response, deadline: float, *, limit: int) -> Message:
     """The one message in a JSON body under a status that `refused` lets pass. `deadline` in loop time.
 
@@ -72,7 +86,7 @@ async def read_message(response: Response, deadline: float, *, limit: int) -> Me
         BackendError: protocol, or http_4xx where a 400 or 404 has no JSON-RPC body, timeout, connect.
     """
     status = response.status
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _kind(response)
     if kind not in ("application/json", "") or "content-encoding" in response.headers:
         response.release()
         raise _not_mcp(response, kind)
@@ -105,6 +119,10 @@ def retry_after_seconds(value: str, *, now: float) -> float | None:
 def unmatched() -> BackendError:
     """An answer that carries another request's id."""
     return BackendError(ErrorCategory.PROTOCOL, "The server answered with the id of another request.", http_status=200)
+
+
+def _kind(response: Response) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _failure(category: ErrorCategory, message: str, status: int, retry_after_s: float | None = None) -> BackendError:

@@ -1,17 +1,25 @@
 """One backend on the wire: its era, its kept session, and one verb to ask it something."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Final
 
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import jsonrpc
-from vmcp.mcp.dialect import LISTEN_OPEN_SECONDS, Dialect, Era, JsonObject, ListChanged
+from vmcp.mcp.dialect import (
+    ASIDE_SECONDS,
+    CHANGES,
+    LISTEN_OPEN_SECONDS,
+    Dialect,
+    Era,
+    JsonObject,
+    ListChanged,
+)
 from vmcp.mcp.endpoint import Address, Endpoint, Headers, Identity
 from vmcp.mcp.era import detect
 from vmcp.mcp.errors import BackendError, SessionGoneError
-from vmcp.mcp.exchange import Exchange, Reply
+from vmcp.mcp.exchange import UNSERVED, Exchange, Reply
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
 from vmcp.mcp.transport import Transport
 
@@ -38,9 +46,21 @@ _DOUBTFUL: Final = frozenset(
 class Backend:
     """Owns the era and the kept session of one backend. Safe for concurrent requests; belongs to one event loop."""
 
-    def __init__(self, transport: Transport, address: Address, *, client_name: str, client_version: str) -> None:
+    __slots__ = ("_dialect", "_endpoint", "_identity", "_legacy_first", "_opening")
+
+    def __init__(
+        self,
+        transport: Transport,
+        address: Address,
+        *,
+        client_name: str,
+        client_version: str,
+        client_capabilities: bytes = b"{}",
+        legacy_first: bool = False,
+    ) -> None:
         self._endpoint = Endpoint(transport, address)
-        self._identity = Identity(client_name, client_version)
+        self._identity = Identity(client_name, client_version, client_capabilities)
+        self._legacy_first = legacy_first
         self._dialect: Dialect | None = None
         self._opening = asyncio.Lock()
 
@@ -105,6 +125,7 @@ class Backend:
         timeout: float,
         headers: Headers = (),
         client_capabilities: bytes = b"{}",
+        log_level: str = "",
     ) -> Exchange:
         """Send a request; opens first where needed. A JSON-RPC body under HTTP 200, 400 or 404 is an answer.
 
@@ -114,6 +135,7 @@ class Backend:
             timeout: seconds until the response must be complete, opening included.
             headers: sent beside the address's own.
             client_capabilities: JSON object for the Modern envelope.
+            log_level: for the Modern envelope, empty = as `params` say.
 
         Raises:
             BackendError: no head of an answer, or one that is not MCP. Repeated is only what provably was not
@@ -124,14 +146,32 @@ class Backend:
         dialect = await self._opened(deadline)
         try:
             return await dialect.request(
-                method, params, name=name, deadline=deadline, headers=headers, client_capabilities=client_capabilities
+                method,
+                params,
+                name=name,
+                deadline=deadline,
+                headers=headers,
+                client_capabilities=client_capabilities,
+                log_level=log_level,
             )
         except SessionGoneError:
             self._forget(dialect)
         dialect = await self._opened(deadline)
         return await dialect.request(
-            method, params, name=name, deadline=deadline, headers=headers, client_capabilities=client_capabilities
+            method,
+            params,
+            name=name,
+            deadline=deadline,
+            headers=headers,
+            client_capabilities=client_capabilities,
+            log_level=log_level,
         )
+
+    async def post(self, message: bytes, *, timeout: float) -> None:
+        """Post the response to a request of the server. Raises BackendError."""
+        deadline = _now() + timeout
+        dialect = await self._opened(deadline)
+        await dialect.notify(message, deadline)
 
     async def notify(self, method: str, params: bytes = b"", *, timeout: float) -> None:
         """Send a notification. Raises BackendError."""
@@ -142,14 +182,35 @@ class Backend:
     async def listen(self) -> AsyncGenerator[ListChanged, None]:
         """Changes of the backend's lists until its stream ends; then listen again, and read the lists again.
 
+        Requests of the server that belong to no call are answered here: life sign, or no.
+
+        Raises:
+            BackendError: no stream; category http_4xx = the server offers none.
+        """
+        async with aclosing(self.messages()) as messages:
+            async for message in messages:
+                if message.method in CHANGES:
+                    yield CHANGES[message.method]
+                elif message.is_request:
+                    await self.post(unserved(message), timeout=ASIDE_SECONDS)
+
+    async def messages(
+        self, uris: Sequence[str] = (), *, opened: Callable[[], None] = lambda: None
+    ) -> AsyncGenerator[Message, None]:
+        """What the backend says outside of calls, until its stream ends.
+
+        Args:
+            uris: resources whose updates a Modern server shall tell; a Legacy one tells of what was subscribed to.
+            opened: called as soon as nothing is missed any more.
+
         Raises:
             BackendError: no stream; category http_4xx = the server offers none.
         """
         dialect = await self._opened(_now() + LISTEN_OPEN_SECONDS)
         try:
-            async with aclosing(dialect.listen()) as changes:
-                async for change in changes:
-                    yield change
+            async with aclosing(dialect.messages(uris, opened)) as messages:
+                async for message in messages:
+                    yield message
         except SessionGoneError:
             self._forget(dialect)
             raise
@@ -184,7 +245,9 @@ class Backend:
         try:
             dialect = self._dialect
             if dialect is None or not dialect.alive:
-                dialect = self._dialect = await detect(self._endpoint, self._identity, deadline)
+                dialect = self._dialect = await detect(
+                    self._endpoint, self._identity, deadline, legacy_first=self._legacy_first
+                )
             return dialect
         finally:
             self._opening.release()
@@ -193,6 +256,12 @@ class Backend:
         if self._dialect is dialect:
             self._dialect = None
         dialect.drop()
+
+
+def unserved(message: Message) -> bytes:
+    """The response to a server's request that nobody here can serve: life sign, or no."""
+    ident = message.id or b"null"
+    return jsonrpc.encode_result(ident, b"{}") if message.method == "ping" else jsonrpc.encode_error(ident, UNSERVED)
 
 
 def _now() -> float:

@@ -19,6 +19,11 @@ MOST_HEADERS: Final = 128
 _PAUSE_AT: Final = 256 * 1024
 _MOST_DISCARDED_BYTES: Final = 256 * 1024
 _DISCARD_SECONDS: Final = 1.0
+_COMMON_NAMES: Final = {
+    spelled.encode(): name
+    for name in ("connection", "content-length", "content-type", "date", "mcp-session-id", "server")
+    for spelled in (name, name.title())
+}
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -29,6 +34,13 @@ class Connection(asyncio.Protocol):
         opened_at, idle_since: loop time in seconds.
         closed: no further exchange is possible.
     """
+
+    # Slots: with thousands of targets each check finds all of this out of the processor's caches.
+    __slots__ = (
+        "_answered", "_bodiless", "_broken", "_done", "_headers", "_informational", "_keep_alive", "_loop", "_parser",
+        "_quiet_bytes", "_reading_paused", "_released", "_response", "_served", "_transport", "_unframed", "closed",
+        "idle_since", "opened_at",
+    )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, released: "Callable[[Connection], None]") -> None:
         self._loop = loop
@@ -136,7 +148,7 @@ class Connection(asyncio.Protocol):
             return
         headers: dict[str, str] = {}
         for raw_name, raw_value in self._headers:
-            name = raw_name.decode("latin-1").lower()
+            name = _COMMON_NAMES.get(raw_name) or raw_name.decode("latin-1").lower()
             value = raw_value.decode("latin-1").strip()
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         self._headers = []
@@ -193,6 +205,11 @@ class Connection(asyncio.Protocol):
 
 class HttpResponse(Response):
     """The answer on one connection. One reader at a time."""
+
+    __slots__ = (
+        "_chunks", "_connection", "_discard_timer", "_discarding", "_ended", "_error", "_loop", "_pause_at", "_paused",
+        "_size", "_waiter", "head_complete", "headers", "status",
+    )  # fmt: skip
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
         self._connection = connection

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from vmcp.mcp import answers, jsonrpc
 from vmcp.mcp.endpoint import IDEMPOTENT, Endpoint, Headers
 from vmcp.mcp.errors import BackendError, SessionGoneError
 from vmcp.mcp.exchange import Exchange, HttpExchange, Reply, is_stream, matched
-from vmcp.mcp.jsonrpc import JsonRpcError
+from vmcp.mcp.jsonrpc import JsonRpcError, Message
 from vmcp.mcp.transport import Response
 
 JsonObject = dict[str, Any]
@@ -68,7 +68,15 @@ class Dialect(ABC):
 
     @abstractmethod
     async def request(
-        self, method: str, params: bytes, *, name: str, deadline: float, headers: Headers, client_capabilities: bytes
+        self,
+        method: str,
+        params: bytes,
+        *,
+        name: str,
+        deadline: float,
+        headers: Headers,
+        client_capabilities: bytes,
+        log_level: str,
     ) -> Exchange:
         """As `Backend.request`. Raises BackendError; SessionGoneError = not processed, detect the era anew."""
 
@@ -77,8 +85,8 @@ class Dialect(ABC):
         """Post a message that gets no answer: a notification, or a response of ours. Raises BackendError."""
 
     @abstractmethod
-    def listen(self) -> AsyncGenerator[ListChanged, None]:
-        """As `Backend.listen`."""
+    def messages(self, uris: Sequence[str], opened: Callable[[], None]) -> AsyncGenerator[Message, None]:
+        """As `Backend.messages`."""
 
     @abstractmethod
     async def end(self, deadline: float) -> None:
@@ -99,7 +107,7 @@ class HttpDialect(Dialect):
         self._ids = itertools.count(1)
 
     async def _post(self, message: bytes) -> None:
-        await self.notify(message, asyncio.get_running_loop().time() + ASIDE_SECONDS)
+        await self.notify(message, _now() + ASIDE_SECONDS)
 
     @abstractmethod
     def _gone(self, status: int, error: JsonRpcError | None) -> bool:
@@ -120,6 +128,7 @@ class HttpDialect(Dialect):
             return self._under_way(response, ident, deadline, most_bytes)
         failure = answers.refused(response)
         if failure is not None:
+            failure.spoke = await answers.speaks(response, min(deadline, _now() + ASIDE_SECONDS))
             response.release()
             raise failure
         try:
@@ -143,7 +152,12 @@ class HttpDialect(Dialect):
             cancel_by_message=self.cancels_by_message,
             most_bytes=most_bytes,
             reply=reply,
+            resume=self._rest,
         )
+
+    async def _rest(self, last_id: str, deadline: float) -> Response:
+        """The stream that goes on after an event. Raises BackendError: protocol, the server does not keep it."""
+        raise BackendError(ErrorCategory.PROTOCOL, "The server's stream ended without a response.", http_status=200)
 
     def _change_stream(self, response: Response) -> Response:
         """The response if it is an event stream. Raises BackendError: http_4xx where the server offers none."""
@@ -165,6 +179,10 @@ def gone(status: int) -> SessionGoneError:
         http_status=status,
         sent=False,
     )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def speaks_of_session(error: JsonRpcError | None) -> bool:

@@ -46,14 +46,21 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who we say we are in `clientInfo`."""
+    """Who we say we are in `clientInfo`, and what a Legacy server may ask of us.
+
+    Attributes:
+        capabilities: client capabilities, a JSON object.
+    """
 
     name: str
     version: str
+    capabilities: bytes = b"{}"
 
 
 class Endpoint:
     """Sends to one backend and turns what fails below into BackendError."""
+
+    __slots__ = ("_configured", "_transport", "address")
 
     def __init__(self, transport: Transport, address: Address) -> None:
         self.address = address

@@ -22,14 +22,23 @@ class _Versions(msgspec.Struct):
     supported: list[str] = []
 
 
-async def detect(endpoint: Endpoint, identity: Identity, deadline: float) -> Dialect:
+async def detect(endpoint: Endpoint, identity: Identity, deadline: float, *, legacy_first: bool = False) -> Dialect:
     """The backend's dialect, with its session open. `deadline` in loop time.
+
+    Args:
+        legacy_first: of a server that speaks both eras, open a Legacy session.
 
     Raises:
         BackendError: the backend does not answer, or speaks nothing that we speak.
     """
     if endpoint.address.wire == "sse":
         return await open_session(endpoint, identity, deadline)
+    if legacy_first:
+        try:
+            return await initialize(endpoint, identity, deadline)
+        except BackendError as error:
+            if error.http_status not in _NOT_UNDERSTOOD and error.category is not ErrorCategory.PROTOCOL:
+                raise
     modern = Modern(endpoint, identity)
     try:
         reply = await modern.discover(deadline)

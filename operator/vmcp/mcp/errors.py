@@ -11,6 +11,7 @@ class BackendError(Exception):
         http_status: status of the answer, None without one.
         retry_after_s: what the backend asked for by Retry-After, in seconds, at most 300.
         sent: False = the request provably did not reach the backend, so that repeating it is safe.
+        spoke: under a 502, 503 or 504 came a JSON-RPC message all the same: the backend itself, and no proxy before it.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class BackendError(Exception):
         self.http_status = http_status
         self.retry_after_s = retry_after_s
         self.sent = sent
+        self.spoke = False
 
 
 class SessionGoneError(BackendError):

@@ -1,11 +1,11 @@
 """One request under way and what may come before its response."""
 
 import asyncio
-import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from typing import Final
 
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import answers, jsonrpc
@@ -16,6 +16,38 @@ from vmcp.mcp.transport import Response, TransportError
 
 Send = Callable[[bytes], Awaitable[None]]
 """Posts a message of ours that gets no answer (a response, a notification). Raises BackendError."""
+Resume = Callable[[str, float], Awaitable[Response]]
+"""Asks for the rest of a stream after the event of this id, by a loop time. Raises BackendError."""
+
+MOST_RESUMPTIONS: Final = 100
+"""A server may close a stream and be polled for the rest, but not for ever."""
+_RESUME_AFTER_S: Final = 0.5
+_LONGEST_SILENCE_S: Final = 86_400.0
+
+
+class Deadline:
+    """A loop time that may be moved while it is waited for."""
+
+    __slots__ = ("_timeout", "at")
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self._timeout: asyncio.Timeout | None = None
+
+    def timeout(self) -> asyncio.Timeout:
+        """A context that ends with TimeoutError at the deadline, wherever it has been moved by then."""
+        self._timeout = asyncio.timeout_at(self.at)
+        return self._timeout
+
+    def passed(self) -> None:
+        """The wait is over."""
+        self._timeout = None
+
+    def move(self, at: float) -> None:
+        """Set another time, for the wait under way too."""
+        self.at = at
+        if self._timeout is not None:
+            self._timeout.reschedule(at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +86,10 @@ class Exchange(ABC):
         """Answer a request of the server; `ident` is its `Message.id`. Raises BackendError."""
 
     @abstractmethod
+    def wait_until(self, when: float) -> None:
+        """Move the time by which the response must be complete, in loop time: a person may have to answer first."""
+
+    @abstractmethod
     async def cancel(self, *, reason: str = "") -> None:
         """Give the call up and tell the server, best effort, within a second."""
 
@@ -75,11 +111,13 @@ class HttpExchange(Exchange):
         cancel_by_message: bool,
         most_bytes: int | None = None,
         reply: Reply | None = None,
+        resume: Resume | None = None,
     ) -> None:
         self.request_id = ident
         self.streaming = is_stream(response)
         self._response = response
-        self._deadline = deadline
+        self._deadline = Deadline(deadline)
+        self._resume = resume
         self._send = send
         self._cancel_by_message = cancel_by_message
         self._most_bytes = most_bytes
@@ -95,7 +133,7 @@ class HttpExchange(Exchange):
         """The body read as one message, or the stream read to the response."""
         if self._reply is None and not self.streaming:
             limit = self._most_bytes or answers.MOST_ANSWER_BYTES
-            message = await answers.read_message(self._response, self._deadline, limit=limit)
+            message = await answers.read_message(self._response, self._deadline.at, limit=limit)
             self._reply = matched(message, self.request_id)
         elif self._reply is None:
             async for message in self:
@@ -108,6 +146,10 @@ class HttpExchange(Exchange):
     async def answer(self, ident: bytes, *, result: bytes | None = None, error: JsonRpcError | None = None) -> None:
         """Answer a request of the server by a POST of its own."""
         await self._send(jsonrpc.encode_error(ident, error) if error else jsonrpc.encode_result(ident, result or b"{}"))
+
+    def wait_until(self, when: float) -> None:
+        """Move the deadline."""
+        self._deadline.move(when)
 
     async def cancel(self, *, reason: str = "") -> None:
         """Legacy: say so in a message. Modern: the closed stream says it."""
@@ -128,19 +170,26 @@ class HttpExchange(Exchange):
             await self.response()
         if self._reply is not None:
             return
-        async with aclosing(
-            stream_messages(self._response, deadline=self._deadline, most_bytes=self._most_bytes)
-        ) as messages:
-            async for message in messages:
-                if message.is_response:
-                    self._reply = matched(message, self.request_id)
-                    self._response.release()
-                    return
-                if message.method == "ping" and message.is_request:
-                    with suppress(BackendError):  # the call does not depend on it
-                        await self.answer(message.id or b"null", result=b"{}")
-                else:
-                    yield message
+        for _ in range(MOST_RESUMPTIONS):
+            parser = EventParser(limit=answers.MOST_ANSWER_BYTES)
+            async with aclosing(
+                stream_messages(self._response, deadline=self._deadline, most_bytes=self._most_bytes, parser=parser)
+            ) as messages:
+                async for message in messages:
+                    if message.is_response:
+                        self._reply = matched(message, self.request_id)
+                        self._response.release()
+                        return
+                    if message.method == "ping" and message.is_request:
+                        with suppress(BackendError):  # the call does not depend on it
+                            await self.answer(message.id or b"null", result=b"{}")
+                    else:
+                        yield message
+            if not parser.last_id or self._resume is None:
+                break
+            # The server closed the stream and keeps the rest for whoever asks with the last id (mcp-wire §1.5).
+            await asyncio.sleep(_RESUME_AFTER_S if parser.retry_s is None else min(parser.retry_s, 30.0))
+            self._response = await self._resume(parser.last_id, self._deadline.at)
         raise BackendError(ErrorCategory.PROTOCOL, "The server's stream ended without a response.", http_status=200)
 
 
@@ -175,11 +224,16 @@ def cancelled(ident: bytes, reason: str) -> bytes:
 
 
 async def stream_messages(
-    response: Response, *, deadline: float | None, idle_seconds: float = math.inf, most_bytes: int | None = None
+    response: Response,
+    *,
+    deadline: Deadline | None,
+    idle_seconds: float = _LONGEST_SILENCE_S,
+    most_bytes: int | None = None,
+    parser: EventParser | None = None,
 ) -> AsyncGenerator[Message, None]:
     """The messages of an event stream until it ends: `stream_events` with each event read as a message."""
     async with aclosing(
-        stream_events(response, deadline=deadline, idle_seconds=idle_seconds, most_bytes=most_bytes)
+        stream_events(response, deadline=deadline, idle_seconds=idle_seconds, most_bytes=most_bytes, parser=parser)
     ) as events:
         async for event in events:
             try:
@@ -192,28 +246,35 @@ async def stream_messages(
 
 
 async def stream_events(
-    response: Response, *, deadline: float | None, idle_seconds: float = math.inf, most_bytes: int | None = None
+    response: Response,
+    *,
+    deadline: Deadline | None,
+    idle_seconds: float = _LONGEST_SILENCE_S,
+    most_bytes: int | None = None,
+    parser: EventParser | None = None,
 ) -> AsyncGenerator[Event, None]:
     """The events of a stream until it ends.
 
     Args:
-        deadline: loop time by which all of it must have come; None = whenever.
+        deadline: by when all of it must have come; None = whenever.
         idle_seconds: the longest silence.
         most_bytes: the longest stream; None = endless.
+        parser: a fresh one, for whoever wants to know the last id.
 
     Raises:
         BackendError: timeout, connect, or protocol when an event has no end.
     """
-    parser = EventParser(limit=answers.MOST_ANSWER_BYTES)
-    if deadline is not None:
-        idle_seconds = min(idle_seconds, max(deadline - asyncio.get_running_loop().time(), 0.001))
+    parser = parser or EventParser(limit=answers.MOST_ANSWER_BYTES)
     received = 0
     async with aclosing(response.chunks(idle_timeout=idle_seconds)) as chunks:
         while True:
             try:
                 # silence is measured anew after every chunk; a stream that trickles must end in time all the same
-                async with asyncio.timeout_at(deadline):
+                if deadline is None:
                     chunk = await anext(chunks)
+                else:
+                    async with deadline.timeout():
+                        chunk = await anext(chunks)
                 events = parser.feed(chunk)
             except StopAsyncIteration:
                 return
@@ -225,6 +286,9 @@ async def stream_events(
                 raise _broken(response, error.category, str(error)) from None
             except EventTooLong:
                 raise _broken(response, ErrorCategory.PROTOCOL, "The server sent an event without an end.") from None
+            finally:
+                if deadline is not None:
+                    deadline.passed()
             received += len(chunk)
             if most_bytes is not None and received > most_bytes:
                 raise _broken(

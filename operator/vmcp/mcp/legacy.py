@@ -1,29 +1,29 @@
 """Legacy over Streamable HTTP: `initialize`, then a session if the server issues one (mcp-wire §1)."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
 
 import msgspec
+from msgspec import Raw
 
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import answers, jsonrpc
 from vmcp.mcp.dialect import (
-    CHANGES,
     LISTEN_IDLE_SECONDS,
     LISTEN_OPEN_SECONDS,
     Era,
     HttpDialect,
     JsonObject,
-    ListChanged,
     gone,
     speaks_of_session,
 )
 from vmcp.mcp.endpoint import Endpoint, Headers, Identity, plain
 from vmcp.mcp.errors import BackendError
-from vmcp.mcp.exchange import UNSERVED, Exchange, HttpExchange, Reply, is_stream, matched, stream_messages
-from vmcp.mcp.jsonrpc import JsonRpcError
+from vmcp.mcp.exchange import Exchange, HttpExchange, Reply, is_stream, matched, stream_messages
+from vmcp.mcp.jsonrpc import JsonRpcError, Message
+from vmcp.mcp.transport import Response
 
 REVISIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 """Newest first; the first is offered."""
@@ -66,7 +66,15 @@ class LegacyHttp(HttpDialect):
         await exchange.response()
 
     async def request(
-        self, method: str, params: bytes, *, name: str, deadline: float, headers: Headers, client_capabilities: bytes
+        self,
+        method: str,
+        params: bytes,
+        *,
+        name: str,
+        deadline: float,
+        headers: Headers,
+        client_capabilities: bytes,
+        log_level: str,
     ) -> Exchange:
         """POST the request on the session."""
         ident = b"%d" % next(self._ids)
@@ -81,8 +89,8 @@ class LegacyHttp(HttpDialect):
         if failure is not None:
             raise failure
 
-    async def listen(self) -> AsyncGenerator[ListChanged, None]:
-        """Changes from the GET stream. Requests of the server there belong to no call: they are answered here."""
+    async def messages(self, uris: Sequence[str], opened: Callable[[], None]) -> AsyncGenerator[Message, None]:
+        """What comes on the GET stream."""
         deadline = asyncio.get_running_loop().time() + LISTEN_OPEN_SECONDS
         headers = self._endpoint.stream_headers(*self._kept)
         response = await self._endpoint.send("GET", headers, b"", deadline, idempotent=True)
@@ -90,16 +98,22 @@ class LegacyHttp(HttpDialect):
             response.release()
             raise gone(404)
         self._change_stream(response)
+        opened()
         try:
             messages = stream_messages(response, deadline=None, idle_seconds=LISTEN_IDLE_SECONDS)
             async with aclosing(messages):
                 async for message in messages:
-                    if message.method in CHANGES:
-                        yield CHANGES[message.method]
-                    elif message.is_request:
-                        await self._post(answer_unasked(message))
+                    yield message
         finally:
             response.close()
+
+    async def _rest(self, last_id: str, deadline: float) -> Response:
+        headers = self._endpoint.stream_headers(*self._kept, ("last-event-id", last_id))
+        response = await self._endpoint.send("GET", headers, b"", deadline, idempotent=True)
+        if not is_stream(response):
+            response.release()
+            return await super()._rest(last_id, deadline)
+        return response
 
     async def end(self, deadline: float) -> None:
         """DELETE the session if there is one."""
@@ -156,7 +170,7 @@ def initialize_params(identity: Identity) -> bytes:
     return msgspec.json.encode(
         {
             "protocolVersion": REVISIONS[0],
-            "capabilities": {},
+            "capabilities": Raw(identity.capabilities),
             "clientInfo": {"name": identity.name, "version": identity.version},
         }
     )
@@ -184,12 +198,6 @@ def agreed(reply: Reply) -> InitializeResult:
             ErrorCategory.PROTOCOL, "The server speaks no MCP revision that we speak; upgrade one of the two."
         )
     return opened
-
-
-def answer_unasked(message: jsonrpc.Message) -> bytes:
-    """The response to a server's request that belongs to no call of ours: life sign, or no."""
-    ident = message.id or b"null"
-    return jsonrpc.encode_result(ident, b"{}") if message.method == "ping" else jsonrpc.encode_error(ident, UNSERVED)
 
 
 async def _nowhere(_: bytes) -> None:

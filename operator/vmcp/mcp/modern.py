@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -12,25 +12,23 @@ from msgspec import Raw
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import answers, jsonrpc
 from vmcp.mcp.dialect import (
-    CHANGES,
     LISTEN_IDLE_SECONDS,
     LISTEN_OPEN_SECONDS,
     Era,
     HttpDialect,
     JsonObject,
-    ListChanged,
     gone,
     speaks_of_session,
 )
 from vmcp.mcp.endpoint import Endpoint, Headers, Identity, plain
 from vmcp.mcp.errors import BackendError
 from vmcp.mcp.exchange import Exchange, Reply, stream_messages
-from vmcp.mcp.jsonrpc import JsonRpcError
+from vmcp.mcp.jsonrpc import JsonRpcError, Message
 
 REVISION: Final = "2026-07-28"
 
 _META: Final = "io.modelcontextprotocol/"
-_LISTEN_TO: Final = b'{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}}'
+_LISTEN_TO: Final = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
 
 
 class DiscoverResult(msgspec.Struct, rename="camel"):
@@ -90,11 +88,20 @@ class Modern(HttpDialect):
             raise gone(200)
 
     async def request(
-        self, method: str, params: bytes, *, name: str, deadline: float, headers: Headers, client_capabilities: bytes
+        self,
+        method: str,
+        params: bytes,
+        *,
+        name: str,
+        deadline: float,
+        headers: Headers,
+        client_capabilities: bytes,
+        log_level: str,
     ) -> Exchange:
         """POST the request in its envelope."""
         ident = b"%d" % next(self._ids)
-        body = jsonrpc.encode_request(ident, method, envelope(params, client_capabilities, self._client_info))
+        enveloped = envelope(params, client_capabilities, self._client_info, log_level)
+        body = jsonrpc.encode_request(ident, method, enveloped)
         return await self._exchange(method, self._addressed(method, name) + plain(headers), ident, body, deadline)
 
     async def notify(self, message: bytes, deadline: float) -> None:
@@ -105,11 +112,13 @@ class Modern(HttpDialect):
         if failure is not None:
             raise failure
 
-    async def listen(self) -> AsyncGenerator[ListChanged, None]:
-        """Changes from `subscriptions/listen`."""
+    async def messages(self, uris: Sequence[str], opened: Callable[[], None]) -> AsyncGenerator[Message, None]:
+        """What comes of `subscriptions/listen`: changes of lists, and updates of these resources."""
         deadline = asyncio.get_running_loop().time() + LISTEN_OPEN_SECONDS
         ident = b"%d" % next(self._ids)
-        body = jsonrpc.encode_request(ident, "subscriptions/listen", envelope(_LISTEN_TO, b"{}", self._client_info))
+        wanted = {**_LISTEN_TO, "resourceSubscriptions": uris} if uris else _LISTEN_TO
+        params = envelope(msgspec.json.encode({"notifications": wanted}), b"{}", self._client_info)
+        body = jsonrpc.encode_request(ident, "subscriptions/listen", params)
         response = await self._endpoint.send("POST", self._addressed("subscriptions/listen", ""), body, deadline)
         self._change_stream(response)
         try:
@@ -118,8 +127,10 @@ class Modern(HttpDialect):
                 async for message in messages:
                     if message.is_response:
                         return
-                    if message.method in CHANGES:
-                        yield CHANGES[message.method]
+                    if message.method == "notifications/subscriptions/acknowledged":
+                        opened()
+                    else:
+                        yield message
         finally:
             response.close()
 
@@ -151,8 +162,11 @@ class Modern(HttpDialect):
 _params_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def envelope(params: bytes, client_capabilities: bytes, client_info: bytes) -> bytes:
+def envelope(params: bytes, client_capabilities: bytes, client_info: bytes, log_level: str = "") -> bytes:
     """`params` with what Modern requires merged into its `_meta`; all else passes through as bytes.
+
+    Args:
+        log_level: the least severe log messages to send; empty = as `params` say, which may be none.
 
     Raises:
         ValueError: `params` is not a JSON object.
@@ -162,6 +176,8 @@ def envelope(params: bytes, client_capabilities: bytes, client_info: bytes) -> b
         b'"io.modelcontextprotocol/clientCapabilities":' + client_capabilities + b","
         b'"io.modelcontextprotocol/clientInfo":' + client_info
     )
+    if log_level:
+        ours += b',"io.modelcontextprotocol/logLevel":"' + log_level.encode() + b'"'
     params = params.strip()
     if b'"_meta"' not in params:
         inner = params[1:-1].strip()
@@ -171,6 +187,8 @@ def envelope(params: bytes, client_capabilities: bytes, client_info: bytes) -> b
     meta = _params_of(theirs) if theirs is not None else {}
     for key in ("protocolVersion", "clientCapabilities", "clientInfo"):
         meta.pop(_META + key, None)
+    if log_level:
+        meta.pop(_META + "logLevel", None)
     kept = msgspec.json.encode(meta)[1:-1]
     members["_meta"] = Raw(b"{" + kept + (b"," if kept else b"") + ours + b"}")
     return msgspec.json.encode(members)

@@ -24,6 +24,11 @@ _OUR_OWN: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EN
 class Pool:
     """Connections to one origin as one peer."""
 
+    __slots__ = (
+        "_bound", "_busy", "_closed", "_connecting", "_contexts", "_guard", "_idle", "_loop", "_origin", "_peer",
+        "_waiting",
+    )  # fmt: skip
+
     def __init__(self, origin: Origin, peer: Peer, *, guard: AddressGuard, contexts: TlsContexts, bound: int) -> None:
         self._origin = origin
         self._peer = peer

@@ -22,7 +22,12 @@ class EventTooLong(ValueError):
 
 
 class EventParser:
-    """Feed it bytes, get events. Holds at most one event of at most `limit` bytes."""
+    """Feed it bytes, get events. Holds at most one event of at most `limit` bytes.
+
+    Attributes:
+        last_id: id of the last event, of those without data too; None before one had an id.
+        retry_s: how long the server wants a client to wait before it reconnects; None = it has not said.
+    """
 
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
@@ -34,6 +39,8 @@ class EventParser:
         self._size = 0
         self._type = ""
         self._id: str | None = None
+        self.last_id: str | None = None
+        self.retry_s: float | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes.
@@ -73,6 +80,7 @@ class EventParser:
             if data:
                 events.append(Event(data, self._type or "message", self._id))
             self._data, self._size, self._type = [], 0, ""
+            self.last_id = self._id
             return
         name, _, value = line.partition(b":")
         if value.startswith(b" "):
@@ -86,3 +94,5 @@ class EventParser:
             self._type = value.decode("utf-8", "replace")
         elif name == b"id" and b"\0" not in value:
             self._id = value.decode("utf-8", "replace")
+        elif name == b"retry" and value.isdigit() and len(value) < 10:
+            self.retry_s = int(value) / 1000

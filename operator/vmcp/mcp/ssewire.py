@@ -2,25 +2,26 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Final
 from urllib.parse import urljoin
 
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import answers, jsonrpc
-from vmcp.mcp.dialect import ASIDE_SECONDS, CHANGES, LISTEN_IDLE_SECONDS, Dialect, Era, ListChanged
+from vmcp.mcp.dialect import ASIDE_SECONDS, CHANGES, LISTEN_IDLE_SECONDS, Dialect, Era
 from vmcp.mcp.endpoint import IDEMPOTENT, Endpoint, Headers, Identity, plain
 from vmcp.mcp.errors import BackendError, SessionGoneError
-from vmcp.mcp.exchange import UNSERVED, Exchange, Reply, cancelled, is_stream, matched, stream_events
+from vmcp.mcp.exchange import UNSERVED, Deadline, Exchange, Reply, cancelled, is_stream, matched, stream_events
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
-from vmcp.mcp.legacy import InitializeResult, agreed, answer_unasked, initialize_params
+from vmcp.mcp.legacy import InitializeResult, agreed, initialize_params
 from vmcp.mcp.origin import parse_url
 from vmcp.mcp.sse import Event
 from vmcp.mcp.transport import Response
 
 _MOST_WAITING: Final = 1000
 """Messages kept for a reader that is behind; what comes beyond is dropped."""
+_OF_NO_CALL: Final = frozenset((*CHANGES, "notifications/resources/updated"))
 
 
 class SseSession(Dialect):
@@ -36,7 +37,7 @@ class SseSession(Dialect):
         self._post_url = ""
         self._ids = itertools.count(1)
         self._under_way: dict[bytes, SseExchange] = {}
-        self._listeners: set[asyncio.Queue[ListChanged | None]] = set()
+        self._listeners: set[asyncio.Queue[Message | None]] = set()
         self._reader: asyncio.Task[None] | None = None
         self.revision = ""
         self.capabilities = {}
@@ -69,7 +70,15 @@ class SseSession(Dialect):
             exchange.close()
 
     async def request(
-        self, method: str, params: bytes, *, name: str, deadline: float, headers: Headers, client_capabilities: bytes
+        self,
+        method: str,
+        params: bytes,
+        *,
+        name: str,
+        deadline: float,
+        headers: Headers,
+        client_capabilities: bytes,
+        log_level: str,
     ) -> Exchange:
         """POST the request; what comes of it comes on the stream."""
         return await self._ask(method, params, plain(headers), deadline)
@@ -78,13 +87,14 @@ class SseSession(Dialect):
         """POST the message."""
         await self._post(message, (), deadline, idempotent=False)
 
-    async def listen(self) -> AsyncGenerator[ListChanged, None]:
-        """Changes from the kept stream."""
-        queue: asyncio.Queue[ListChanged | None] = asyncio.Queue(_MOST_WAITING)
+    async def messages(self, uris: Sequence[str], opened: Callable[[], None]) -> AsyncGenerator[Message, None]:
+        """What comes on the kept stream and belongs to no call."""
+        queue: asyncio.Queue[Message | None] = asyncio.Queue(_MOST_WAITING)
         self._listeners.add(queue)
+        opened()
         try:
-            while self.alive and (change := await queue.get()) is not None:
-                yield change
+            while self.alive and (message := await queue.get()) is not None:
+                yield message
         finally:
             self._listeners.discard(queue)
 
@@ -164,16 +174,19 @@ class SseSession(Dialect):
                 _, exchange = self._under_way.popitem()
             if exchange is not None:
                 exchange.deliver(message)
-        elif message.method in CHANGES:
-            for queue in self._listeners:
-                if not queue.full():
-                    queue.put_nowait(CHANGES[message.method])
-        elif message.method != "ping" and len(self._under_way) == 1:
+        elif message.method == "ping":
+            with suppress(BackendError):  # the calls under way do not depend on it
+                await self.answer(jsonrpc.encode_result(message.id or b"null", b"{}"))
+        elif len(self._under_way) == 1 and message.method not in _OF_NO_CALL:
             # the stream does not say which call a message belongs to: with one under way it is that one
             next(iter(self._under_way.values())).deliver(message)
+        elif self._listeners:
+            for queue in self._listeners:
+                if not queue.full():
+                    queue.put_nowait(message)
         elif message.is_request:
-            with suppress(BackendError):  # the calls under way do not depend on it
-                await self.answer(answer_unasked(message))
+            with suppress(BackendError):
+                await self.answer(jsonrpc.encode_error(message.id or b"null", UNSERVED))
 
     def _give_up(self, failure: BackendError) -> None:
         waiting, self._under_way = self._under_way, {}
@@ -205,7 +218,7 @@ class SseExchange(Exchange):
     def __init__(self, session: SseSession, ident: bytes, deadline: float) -> None:
         self.request_id = ident
         self._session = session
-        self._deadline = deadline
+        self._deadline = Deadline(deadline)
         self._arrived: asyncio.Queue[Message | BackendError] = asyncio.Queue()  # bounded by `deliver`
         self._reply: Reply | None = None
 
@@ -218,11 +231,13 @@ class SseExchange(Exchange):
     async def __aiter__(self) -> AsyncIterator[Message]:
         while self._reply is None:
             try:
-                async with asyncio.timeout_at(self._deadline):
+                async with self._deadline.timeout():
                     what = await self._arrived.get()
             except TimeoutError:
                 self.close()
                 raise BackendError(ErrorCategory.TIMEOUT, "The server did not answer in time.") from None
+            finally:
+                self._deadline.passed()
             if isinstance(what, BackendError):
                 raise what
             if what.is_response:
@@ -244,6 +259,10 @@ class SseExchange(Exchange):
         await self._session.answer(
             jsonrpc.encode_error(ident, error) if error else jsonrpc.encode_result(ident, result or b"{}")
         )
+
+    def wait_until(self, when: float) -> None:
+        """Move the deadline."""
+        self._deadline.move(when)
 
     async def cancel(self, *, reason: str = "") -> None:
         """Stop waiting and tell the server."""

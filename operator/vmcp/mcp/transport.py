@@ -73,6 +73,8 @@ class Response(ABC):
         headers: names in lower case; a repeated header's values joined by `, `.
     """
 
+    __slots__ = ()
+
     status: int
     headers: Mapping[str, str]
 

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+from vmcp.api.aggregation import Aggregation
 from vmcp.api.auth import IncomingAuthType
 from vmcp.api.conditions import ConditionType, Reason
 from vmcp.api.gatewayconfig import GatewayConfig
 from vmcp.api.problem import Problem
 from vmcp.api.status import Phase
+from vmcp.api.toolrules import rules_without_effect, unmatched_workloads
 from vmcp.api.unsupported import fail_closed, left_out
 from vmcp.api.validation import validate
 from vmcp.api.virtualmcpserver import VirtualMCPServerSpec
@@ -86,6 +88,8 @@ def plan(owner: JsonObject, around: Surroundings, *, image: str) -> Plan:
         )
     if handling and handling.per_backend:
         conditions.append(_overrides(handling.per_backend, {member.name for member in discovery.members}))
+    if spec.config and spec.config.aggregation:
+        conditions.append(_tool_rules(spec.config.aggregation, {member.name for member in discovery.members}))
     config = gateway_config(owner["metadata"]["name"], spec, discovery)
     wanted = Wanted(owner, spec, config, discovery.ca_bundles, image)
     return Plan((*conditions, group), wanted=wanted, discovery=discovery, heartbeat_s=heartbeat_s)
@@ -100,11 +104,18 @@ def gateway_config(name: str, spec: VirtualMCPServerSpec, discovery: Discovery) 
             "group_ref": spec.group_ref.name,
             "incoming_auth": {"type": str(IncomingAuthType.ANONYMOUS)},
             "aggregation": settings.aggregation if settings else None,
+            "allowed_hosts": settings.allowed_hosts if settings else None,
             "operational": settings.operational if settings else None,
             "metadata": settings.metadata if settings else None,
+            "passthrough_headers": _passthrough(spec) or None,
             "backends": discovery.backends,
         }
     )
+
+
+def _passthrough(spec: VirtualMCPServerSpec) -> list[str]:
+    further = (spec.config.passthrough_headers if spec.config else None) or []
+    return list(dict.fromkeys([*(spec.passthrough_headers or []), *further]))
 
 
 def _invalid(problems: Sequence[Problem], closing: Sequence[Problem]) -> Plan:
@@ -157,6 +168,18 @@ def _overrides(names: Iterable[str], backends: Set[str]) -> Finding:
         return Finding(ConditionType.BACKEND_OVERRIDES_MATCHED, False, Reason.NAMES_WITHOUT_BACKEND, message)
     message = "every name in failureHandling.perBackend is a backend's"
     return Finding(ConditionType.BACKEND_OVERRIDES_MATCHED, True, Reason.ALL_NAMES_MATCHED, message)
+
+
+def _tool_rules(aggregation: Aggregation, backends: Set[str]) -> Finding:
+    unmatched = unmatched_workloads(aggregation, backends)
+    if unmatched:
+        message = f"spec.config.aggregation names no backend with {shown(unmatched, ', ')}"
+        return Finding(ConditionType.TOOL_RULES_MATCHED, False, Reason.NAMES_WITHOUT_BACKEND, message)
+    without_effect = rules_without_effect(aggregation, "spec", "config", "aggregation")
+    if without_effect:
+        return Finding(ConditionType.TOOL_RULES_MATCHED, False, Reason.RULES_WITHOUT_EFFECT, shown(without_effect))
+    message = "every name in spec.config.aggregation is a backend's"
+    return Finding(ConditionType.TOOL_RULES_MATCHED, True, Reason.ALL_NAMES_MATCHED, message)
 
 
 def shown(sentences: Iterable[str], separator: str = "; ") -> str:

@@ -66,7 +66,8 @@ def finding(asked: Sequence[Request], malformed: Sequence[str], waiting: Sequenc
     unknown = [f"{GROUP}/{request.action}: there is no backend {request.backend!r}" for request in waiting]
     sentences = [*malformed, *unknown]
     if sentences:
-        return Finding(ConditionType.REQUESTS_UNDERSTOOD, False, Reason.REQUESTS_MALFORMED, shown(sentences))
+        reason = Reason.REQUESTS_MALFORMED if malformed else Reason.NAMES_WITHOUT_BACKEND
+        return Finding(ConditionType.REQUESTS_UNDERSTOOD, False, reason, shown(sentences))
     if not asked:
         return None
     return Finding(

@@ -15,8 +15,8 @@ class Slot:
     """State of one object, by UID. Times are monotonic seconds.
 
     Attributes:
-        share: of the heartbeat that passes between two writes, drawn once: a fleet must not beat at once.
-            At most 1, so that no status gets older than its heartbeat.
+        share: of the heartbeat that passes until the next one: drawn after a write with news, since a fleet must
+            not beat at once, and 1 after a heartbeat. At most 1, so that no status gets older than its heartbeat.
         spread: of `MAX_SPREAD_S`, drawn once; heartbeats overdue at start are spread by it.
         created_at: when this object was first heard of.
         stored: the status as the API server has it, None until it was read.
