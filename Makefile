@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format crds taxonomy control-plane bench-health clean
+.PHONY: help demo test conformance lint format crds taxonomy control-plane bench-health soak clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ format: $(READY) ## Format and fix what can be fixed.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+conformance: $(READY) ## The official MCP conformance suite and a differential test, through the gateway.
+	PYTHONPATH=. $(BIN)/python -m tests.conformance
+
 crds: $(READY) ## Write crds/*.yaml from the models.
 	$(BIN)/python -m vmcp.api.crd crds
 
@@ -47,6 +50,9 @@ $(BENCH_READY): $(READY)
 
 bench-health: $(BENCH_READY) control-plane ## The health engine's figures, beside Envoy and blackbox_exporter; 10 minutes.
 	PYTHONPATH=. $(BIN)/python -m bench.health $(BENCH_ARGS)
+
+soak: $(BENCH_READY) control-plane ## The operator among flapping backends for 20 minutes: memory and lateness over time.
+	PYTHONPATH=. $(BIN)/python -m bench.soak $(SOAK_ARGS)
 
 clean: ## Remove the virtual environment and every cache in the tree.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -27,9 +27,11 @@ def main() -> int:
     """Tell the story once; the exit status."""
     options = _parser().parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
-    # A plain kill ends it as Ctrl-C does: in order. Without the first line a job in the background hears neither.
+    # A plain kill, or a closed terminal, ends it as Ctrl-C does: in order. Without the first line a job in the
+    # background hears none of them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: signal.raise_signal(signal.SIGINT))
     screen: Screen = LiveScreen() if sys.stdout.isatty() else PlainScreen()
     picture = Picture(screen) if options.picture else None
     keep = os.environ.get("DEMO_KEEP", "") not in ("", "0")

@@ -63,10 +63,16 @@ class Screen(ABC):
         self.show(Text(text.rstrip()))
 
     def status(self, view: View, moves: Sequence[CircuitMove]) -> None:
-        """The status changed; every change of a circuit becomes a line."""
-        self._view = view
+        """The status changed; every change of the phase or of a circuit becomes a line."""
+        if view.phase != self._view.phase:
+            self.say(f"phase {view.phase}: {view.message}", style=_COLOURS.get(view.phase, ""))
+        self.know(view)
         for move in moves:
             self.say(str(move), style=_COLOURS.get(move.after, ""))
+
+    def know(self, view: View) -> None:
+        """The status changed; nothing is printed."""
+        self._view = view
 
     def tools(self, names: tuple[str, ...]) -> None:
         """The client listed the tools."""
@@ -149,7 +155,8 @@ class Picture(Screen):
 
     def status(self, view: View, moves: Sequence[CircuitMove]) -> None:
         """The status changed; its lines are printed in both places."""
-        self._screen.status(view, ())
+        # Its lines come from here, by `show`; the other screen only needs to know.
+        self._screen.know(view)
         super().status(view, moves)
 
     def still(self) -> None:

@@ -93,9 +93,7 @@ def _fixtures(folder: Path) -> Path:
 
 def _run(*command: str | Path) -> None:
     try:
-        subprocess.run(
-            [str(part) for part in command], check=True, capture_output=True, text=True, timeout=_INSTALL_S
-        )
+        subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, timeout=_INSTALL_S)
     except subprocess.CalledProcessError as error:
         raise NotInstalled((error.stdout + error.stderr)[-2000:]) from None
     except (OSError, subprocess.TimeoutExpired) as error:

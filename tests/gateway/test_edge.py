@@ -140,7 +140,7 @@ async def test_sessions_are_asked_for(running: Running, legacy: LegacySpeaker) -
         ({"Origin": "http://localhost:3000"}, 200),
         ({"Origin": "http://127.0.0.1"}, 200),
         ({"Origin": "http://evil.example.com"}, 403),
-        ({"Origin": "http://evil.example.com", "Host": "evil.example.com"}, 403),
+        ({"Origin": "http://evil.example.com", "Host": "evil.example.com"}, 421),
         ({"Origin": "null"}, 403),
     ],
 )

@@ -79,19 +79,14 @@ def test_the_order_of_answers_changes_no_name(
         assert {uri: item[0] for uri, item in before.items()} == {uri: item[0] for uri, item in after.items()}
 
 
-@given(aggregations, targets)
-def test_a_name_that_leads_to_a_backend_was_that_backends_to_claim(
-    aggregation: dict[str, Any], items: list[Target]
-) -> None:
+@given(aggregations, st.tuples(st.sampled_from(BACKENDS), name))
+def test_a_backend_is_known_by_prefix_or_override_before_it_listed(aggregation: dict[str, Any], item: Target) -> None:
     judged = rules(**aggregation)
-    names, left_out = judged.names(Listed.TOOLS, ranked(judged, items))
-    for public, (backend, own) in names.items():
-        owns = judged.may_own(Listed.TOOLS, backend, public)
-        plain = own not in ((judged.entries[backend].overrides or {}) if backend in judged.entries else {})
-        # A hash, and a name that no prefix marks, cannot be told from the name alone.
-        prefixed = judged.resolution == "prefix" and "{workload}" in judged.prefix_format
-        assert owns or not prefixed or plain or len(public) > 8
-    assert left_out == [] or judged.resolution != "prefix"
+    prefixed = judged.resolution == "prefix" and judged.prefix_format
+    for public in named(judged, item):
+        assert judged.may_own(Listed.TOOLS, item[0], public) or not prefixed
+    hidden = rules(**aggregation | {"excludeAllTools": True})
+    assert not any(hidden.may_own(Listed.TOOLS, item[0], public) for public in named(judged, item))
 
 
 def test_priority_keeps_the_first_backends_tool_and_then_goes_by_name() -> None:

@@ -14,6 +14,7 @@ from vmcp.gateway.catalog import Catalog
 from vmcp.gateway.changes import Changes
 from vmcp.gateway.fleet import Fleet
 from vmcp.gateway.metrics import Metrics
+from vmcp.gateway.passive import Passive
 from vmcp.gateway.view import View, heartbeat_s
 from vmcp.health.monitor import Check
 from vmcp.health.outcome import Outcome
@@ -39,14 +40,26 @@ class Alive(Check):
         pass
 
 
+class Nobody:
+    """Is told, and does nothing."""
+
+    def failed(self, name: str, fingerprint: str, failures: int) -> None:
+        pass
+
+    def reached(self, name: str, fingerprint: str, at: float) -> None:
+        pass
+
+
 class World:
     def __init__(self, tasks: asyncio.TaskGroup, *, reported: bool, interval: str | None = None) -> None:
         self.check = Alive()
         self.now = NOW
         transport = HttpTransport(guard=AddressGuard())
         catalog = Catalog(Changes())
-        self.fleet = Fleet(transport=transport, catalog=catalog, metrics=Metrics(), tasks=tasks, version="0")
-        self.view = View(fleet=self.fleet, check=self.check, reported=reported, now=lambda: self.now)
+        metrics = Metrics()
+        self.fleet = Fleet(transport=transport, catalog=catalog, metrics=metrics, tasks=tasks, version="0")
+        passive = Passive(guard=self.fleet.guard, metrics=metrics, check=self.check, tell=Nobody())
+        self.view = View(fleet=self.fleet, passive=passive, check=self.check, reported=reported, now=lambda: self.now)
         tasks.create_task(self.view.run())
         # The guard refuses it, so that nothing leaves the machine.
         backend = entry("a", "http://127.0.0.1:1/mcp", fingerprint="fa")

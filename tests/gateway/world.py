@@ -15,6 +15,7 @@ import uvicorn
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 
+from vmcp.gateway.limits import Limits
 from vmcp.gateway.server import serve
 from vmcp.gateway.settings import ServeOptions
 
@@ -227,13 +228,16 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def gateway(folder: Path, content: dict[str, Any]) -> AsyncIterator[Running]:
+async def gateway(
+    folder: Path, content: dict[str, Any], *, limits: Limits | None = None, access_log: float = 0.0
+) -> AsyncIterator[Running]:
     """A standalone gateway in the test's own loop."""
     port = free_port()
     running = Running(folder / "config.yaml", port)
     running.write(content)
     stopping = asyncio.Event()
-    task = asyncio.create_task(serve(ServeOptions(running.file, port=port), stopping=stopping))
+    options = ServeOptions(running.file, port=port, limits=limits or Limits(), access_log=access_log)
+    task = asyncio.create_task(serve(options, stopping=stopping))
     try:
         await until(lambda: _answers(running, task))
         yield running
@@ -244,13 +248,13 @@ async def gateway(folder: Path, content: dict[str, Any]) -> AsyncIterator[Runnin
 
 
 @contextlib.contextmanager
-def gateway_thread(folder: Path, content: dict[str, Any]) -> Iterator[Running]:
+def gateway_thread(folder: Path, content: dict[str, Any], *, limits: Limits | None = None) -> Iterator[Running]:
     """A standalone gateway in a thread and loop of its own, for several tests."""
     entered: list[Running] = []
     ready, leave = threading.Event(), threading.Event()
 
     async def hold() -> None:
-        async with gateway(folder, content) as running:
+        async with gateway(folder, content, limits=limits) as running:
             entered.append(running)
             ready.set()
             await asyncio.to_thread(leave.wait)

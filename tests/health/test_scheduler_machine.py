@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.health.fakeclock import FakeClock, FastForwardLoop, stand_still
 
-from vmcp.health.scheduler import AFTER_FAULT_S, Scheduler
+from vmcp.health.scheduler import AFTER_FAULT_S, TURN_GAP_S, Scheduler
 
-HOSTS = "abc"
+HOSTS = "ab"
 KEYS = [f"{host}/{number}" for host in HOSTS for number in range(4)]
 EVERY_S = 30.0
 QUICK_S = 0.01
-A_MOMENT_S = 1e-6
-"""Time goes on in a fast-forward loop only when nothing is ready: after this long, everything has settled."""
+A_MOMENT_S = TURN_GAP_S + 1e-6
+
+SETTLED_AFTER = 10
+"""Turns of the event loop after which everything that follows from the end of some work has happened."""
 
 keys = st.sampled_from(KEYS)
 delays = st.one_of(st.just(0.0), st.floats(0.001, 40.0))
@@ -33,13 +35,15 @@ class Turn:
     Attributes:
         due: its next start is not before this; while it runs, of the start that it runs for.
         stalled_s: a stall may have moved it by so much.
-        again: asked for while it runs.
+        again: asked for while it runs, or just before its first step.
+        ended_at: of its last work.
     """
 
     due: float
     stalled_s: float = 0.0
     running: bool = False
     again: float | None = None
+    ended_at: float | None = None
 
     def waits_until(self, due: float) -> None:
         self.due, self.stalled_s = due, 0.0
@@ -66,7 +70,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.problems: list[str] = []
         """An assertion in the work would be taken for a fault of the work."""
 
-    @initialize(concurrency=st.integers(1, 6), per_host=st.integers(1, 3))
+    @initialize(concurrency=st.integers(1, 4), per_host=st.integers(1, 2))
     def begin(self, concurrency: int, per_host: int) -> None:
         self.concurrency, self.per_host = concurrency, per_host
         self.scheduler: Scheduler[str] = Scheduler(
@@ -81,7 +85,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.problems.append(f"{key} runs though it was removed")
             return now + EVERY_S
         self.judge_start(key, turn, due, now)
-        turn.running, turn.again = True, None
+        turn.running = True
         self.starts[key] += 1
         self.bodies[key] += 1
         following = now + AFTER_FAULT_S
@@ -90,13 +94,14 @@ class SchedulerMachine(RuleBasedStateMachine):
             if key in self.faulty:
                 following = self.loop.time() + AFTER_FAULT_S
                 raise ZeroDivisionError
-            following = max(due + EVERY_S, self.loop.time())
+            following = max(due + EVERY_S, self.loop.time() + A_MOMENT_S)
         finally:
             self.bodies[key] -= 1
             self.last_end[host_of(key)] = self.loop.time()
             self.an_end.set()
-            turn.running = False
+            turn.running, turn.ended_at = False, self.loop.time()
             turn.waits_until(following if turn.again is None else min(following, turn.again))
+            turn.again = None
         return following
 
     def judge_start(self, key: str, turn: Turn, due: float, now: float) -> None:
@@ -128,6 +133,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                     await asyncio.sleep(0)
             act()
             await asyncio.sleep(seconds)
+            for _ in range(SETTLED_AFTER):
+                await asyncio.sleep(0)
 
         self.loop.run_until_complete(scenario())
 
@@ -137,6 +144,18 @@ class SchedulerMachine(RuleBasedStateMachine):
             due = self.loop.time() + delay
             self.model[key] = Turn(due)
             self.scheduler.add(key, host_of(key), due)
+
+        self.passes(A_MOMENT_S, act)
+
+    @rule(host=st.sampled_from(HOSTS))
+    def add_a_crowd(self, host: str) -> None:
+        """More than its host has slots, all due now."""
+
+        def act() -> None:
+            for key in KEYS:
+                if host_of(key) == host:
+                    self.model[key] = Turn(self.loop.time())
+                    self.scheduler.add(key, host, self.loop.time())
 
         self.passes(A_MOMENT_S, act)
 
@@ -154,10 +173,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         def act() -> None:
             due = self.loop.time() + delay
             turn = self.model.get(key)
-            if turn is not None and turn.running:
-                turn.again = due if turn.again is None else min(turn.again, due)
-            elif turn is not None:
+            if turn is not None and self.scheduler.due(key) is not None:
                 turn.waits_until(due)
+            elif turn is not None and turn.ended_at == self.loop.time():
+                turn.waits_until(min(turn.due, due))
+            elif turn is not None:
+                turn.again = due if turn.again is None else min(turn.again, due)
             self.scheduler.reschedule(key, due)
 
         self.passes(A_MOMENT_S, act, moment)
@@ -193,10 +214,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert self.bodies.total() <= self.concurrency
         assert all(self.busy_at(host) <= self.per_host for host in HOSTS)
 
-    @rule()
+    @invariant()
     def who_is_due_waits_only_for_a_slot(self) -> None:
         """Nothing is lost: a key that is due and does not run is held up by a limit."""
-        self.passes(A_MOMENT_S)
         now = self.loop.time()
         for key, turn in self.model.items():
             due = self.scheduler.due(key)
@@ -206,13 +226,14 @@ class SchedulerMachine(RuleBasedStateMachine):
                 is_full = self.bodies.total() == self.concurrency or self.busy_at(host_of(key)) == self.per_host
                 assert due >= now - A_MOMENT_S or is_full, f"{key} is due since {now - due} s and nobody runs it"
 
-    @rule()
+    @invariant()
     def its_numbers_are_true(self) -> None:
-        self.passes(A_MOMENT_S)
         statistics = self.scheduler.statistics()
         assert statistics.keys == len(self.model)
         assert statistics.in_flight == self.bodies.total()
-        assert statistics.started == self.starts.total() == sum(statistics.lateness_counts)
+        assert statistics.started == sum(statistics.lateness_counts)
+        # What was removed before its first step has started, but did nothing.
+        assert statistics.started >= self.starts.total()
 
     def teardown(self) -> None:
         """Left alone with work that is quick again, every key has its turns, and no more than those."""
@@ -238,4 +259,4 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+TestScheduler.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)

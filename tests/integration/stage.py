@@ -69,12 +69,11 @@ class McpBackend:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER, str(self.port), self.name],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self._process = subprocess.Popen(self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         eventually(self._listens)
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", _SERVER, str(self.port), self.name]
 
     def kill(self) -> None:
         if self._process is not None:

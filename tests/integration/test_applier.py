@@ -101,7 +101,7 @@ async def stage(kube: Kube, kubectl: Kubectl, namespace: str) -> Stage:
 
 async def test_everything_that_is_owned_is_made(stage: Stage) -> None:
     applied = await stage.apply_all()
-    assert set(applied) == {"ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Service", "Deployment"}
+    assert set(applied) == {"ServiceAccount", "Role", "RoleBinding", "Lease", "ConfigMap", "Service", "Deployment"}
     for obj in applied.values():
         (reference,) = obj["metadata"]["ownerReferences"]
         assert reference["uid"] == stage.owner["metadata"]["uid"]

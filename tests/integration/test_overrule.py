@@ -148,15 +148,16 @@ def test_a_reset_is_done_once_whatever_restarts(stage: Stage, operator: Operator
 
 async def _until_refused(client: Client, patience_s: float = 60.0) -> None:
     deadline = time.monotonic() + patience_s
-    while True:
+    refused = None
+    while refused is None:
+        assert time.monotonic() < deadline
         try:
             await client.call_tool("alpha_echo", {"text": "x"})
+            await asyncio.sleep(0.1)
         except MCPError as error:
-            assert error.code == -32003
-            assert "backend 'alpha' is unavailable" in error.message
-            return
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.1)
+            refused = error
+    assert refused.code == -32003
+    assert "backend 'alpha' is unavailable" in refused.message
 
 
 async def _until_answered(client: Client, patience_s: float = 60.0) -> None:

@@ -461,3 +461,32 @@ async def test_an_answer_cut_at_any_byte_is_a_failure_and_never_a_hang(backend_a
         assert cut > 100
         assert categories == {ErrorCategory.CONNECT}
         assert whole.result == b'{"content": []}'
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "spoke"),
+    [
+        ("503 Service Unavailable", "application/json", "jsonrpc", True),
+        ("502 Bad Gateway", "application/json; charset=utf-8", "jsonrpc", True),
+        ("504 Gateway Timeout", "application/json", '{"message":"upstream timeout"}', False),
+        ("503 Service Unavailable", "text/html", "jsonrpc", False),
+        ("503 Service Unavailable", "application/json", "", False),
+        ("500 Internal Server Error", "application/json", "jsonrpc", False),
+    ],
+)
+async def test_a_proxys_503_is_told_from_a_servers_own(
+    transport: HttpTransport, status: str, kind: str, body: str, spoke: bool
+) -> None:
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.message.get("method") == "server/discover":
+            writer.write(answer("200 OK", result(seen, DISCOVERED)))
+        else:
+            said = error(seen, -32603) if body == "jsonrpc" else body.encode()
+            writer.write(answer(status, said, kind=kind))
+
+    async with raw_server(script) as server:
+        backend = Backend(transport, Address(server.url), client_name="t", client_version="0")
+        with pytest.raises(BackendError) as caught:
+            await backend.request("tools/call", b'{"name":"x"}', name="x", timeout=10)
+        assert caught.value.spoke is spoke
+        assert caught.value.http_status == int(status[:3])

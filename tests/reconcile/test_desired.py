@@ -56,6 +56,7 @@ def test_the_objects_have_the_names_that_clients_know() -> None:
         ("ServiceAccount", "gate-vmcp"),
         ("Role", "gate-vmcp"),
         ("RoleBinding", "gate-vmcp"),
+        ("Lease", "gate-vmcp"),
         ("ConfigMap", "gate-vmcp-config"),
         ("Service", "vmcp-gate"),
         ("Deployment", "gate"),
@@ -155,8 +156,11 @@ def test_the_service_is_of_the_type_and_affinity_that_the_spec_says() -> None:
     assert (service["type"], service["sessionAffinity"]) == ("NodePort", "None")
 
 
-def test_the_gateway_may_read_itself_and_nothing_else() -> None:
+def test_the_gateway_may_read_itself_patch_its_own_lease_and_nothing_else() -> None:
     for rule in made()["Role"]["rules"]:
+        if rule["resources"] == ["leases"]:
+            assert (rule["verbs"], rule["resourceNames"]) == (["patch"], ["gate-vmcp"])
+            continue
         assert set(rule["verbs"]) <= {"get", "list", "watch"}
         assert rule["resourceNames"] in (["gate"], ["gate-vmcp-config"])
         assert "secrets" not in rule["resources"]

@@ -88,6 +88,15 @@ def serve(
     config: Annotated[Path, typer.Option(help="The gateway's configuration: YAML or JSON.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 = a free one.")] = 4483,
+    access_log: Annotated[
+        float,
+        typer.Option(
+            envvar="VMCP_ACCESS_LOG",
+            min=0.0,
+            max=1.0,
+            help="Share of requests that get a JSON line on stdout: 0 = none, 1 = all.",
+        ),
+    ] = 0.0,
     log_format: LogFormatOption = LogFormat.TEXT,
     debug: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
@@ -96,7 +105,7 @@ def serve(
     from vmcp.gateway.settings import ServeOptions
 
     log_to_stderr(debug=debug, style=log_format)
-    sys.exit(run(ServeOptions(config=config, host=host, port=port, debug=debug)))
+    sys.exit(run(ServeOptions(config=config, host=host, port=port, debug=debug, access_log=access_log)))
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from vmcp.gateway.replay import Channel, one_line
 from vmcp.mcp import jsonrpc
 from vmcp.mcp.backend import Era
 from vmcp.mcp.jsonrpc import JsonRpcError
@@ -43,10 +44,8 @@ def rpc_error(code: int, message: str, data: object = None) -> JsonRpcError:
 
 
 def sse(message: bytes) -> bytes:
-    """One JSON message as an event. JSON has no line breaks inside strings, so those outside become spaces."""
-    if b"\n" in message or b"\r" in message:
-        message = message.replace(b"\r", b" ").replace(b"\n", b" ")
-    return b"event: message\ndata: " + message + b"\n\n"
+    """One JSON message as an event."""
+    return b"event: message\ndata: " + one_line(message) + b"\n\n"
 
 
 async def send_whole(send: Send, status: int, body: bytes = b"", headers: Headers | None = None) -> None:
@@ -70,10 +69,20 @@ class Answer(ABC):
     Attributes:
         ident: the request's id, as JSON.
         era: of the client.
+        streams: something can be told before the response.
     """
 
     ident: bytes
     era: Era
+    streams = False
+
+    @property
+    def resumable(self) -> bool:
+        """A client that lost the connection may come back for the rest."""
+        return False
+
+    async def keep_alive(self) -> None:  # noqa: B027
+        """Show the client, and proxies on the way, that the call goes on, where something can be told."""
 
     @abstractmethod
     async def event(self, message: bytes) -> None:
@@ -94,25 +103,52 @@ class HttpAnswer(Answer):
     Args:
         streams: the client takes an event stream; else what comes before the response is dropped.
         whole: the client takes plain JSON; else even a lone response is sent as a stream.
+        channel: opens the channel of a stream that can be resumed.
+        primed: such a stream begins with an event without data.
     """
 
-    __slots__ = ("_extra", "_open", "_send", "_streams", "_whole", "era", "ident")
+    __slots__ = (
+        "_channel", "_done", "_extra", "_open", "_open_channel", "_primed", "_send", "_whole", "era", "ident",
+        "streams",
+    )  # fmt: skip
 
     def __init__(
-        self, send: Send, ident: bytes, era: Era, *, streams: bool, whole: bool = True, extra: Headers | None = None
+        self,
+        send: Send,
+        ident: bytes,
+        era: Era,
+        *,
+        streams: bool,
+        whole: bool = True,
+        extra: Headers | None = None,
+        channel: Callable[[], Channel] | None = None,
+        primed: bool = False,
     ) -> None:
         self.ident = ident
         self.era = era
         self._send = send
-        self._streams = streams
+        self.streams = streams
         self._whole = whole
         self._extra = extra
-        self._open = False
+        self._open = self._done = False
+        self._open_channel = channel
+        self._channel: Channel | None = None
+        self._primed = primed
+
+    @property
+    def resumable(self) -> bool:
+        """The stream is open and its events have ids."""
+        return self._channel is not None
+
+    async def keep_alive(self) -> None:
+        """A comment; opens the stream where none is open."""
+        if self.streams and not self._done:
+            await self._stream(KEEP_ALIVE, more=True)
 
     async def event(self, message: bytes) -> None:
         """Sent at once as an event; dropped where the client takes no stream."""
-        if self._streams:
-            await self._stream(sse(message), more=True)
+        if self.streams:
+            await self._tell(message, more=True)
 
     async def result(self, result: bytes) -> None:
         """The response, as plain JSON unless a stream is open."""
@@ -126,8 +162,9 @@ class HttpAnswer(Answer):
         await self._respond(status, jsonrpc.encode_error(self.ident, error))
 
     async def _respond(self, status: int, message: bytes) -> None:
+        self._done = True
         if self._open or not self._whole:
-            await self._stream(sse(message), more=False)
+            await self._tell(message, more=False)
             return
         headers = [(b"content-length", b"%d" % len(message)), JSON_TYPE]
         if self._extra:
@@ -135,10 +172,24 @@ class HttpAnswer(Answer):
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": message})
 
+    async def _tell(self, message: bytes, *, more: bool) -> None:
+        self._begin_channel()
+        chunk = sse(message) if self._channel is None else self._channel.add(message)
+        if self._channel is not None and not more:
+            self._channel.end()
+        await self._stream(chunk, more=more)
+
+    def _begin_channel(self) -> None:
+        if not self._open and self._channel is None and self._open_channel is not None:
+            self._channel = self._open_channel()
+
     async def _stream(self, chunk: bytes, *, more: bool) -> None:
         if not self._open:
+            self._begin_channel()
             self._open = True
             headers = STREAM_HEADERS + (self._extra or [])
+            if self._channel is not None and self._primed:
+                chunk = self._channel.prime() + chunk
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
 

@@ -1,5 +1,6 @@
 """One request of a client, read as far as routing needs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -8,6 +9,8 @@ from msgspec import Raw
 
 from vmcp.gateway.answer import Answer, Receive
 from vmcp.gateway.flight import Flight
+from vmcp.gateway.passthrough import Passed
+from vmcp.gateway.sessions import Session
 from vmcp.mcp.backend import Era
 
 LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
@@ -24,10 +27,13 @@ class Ask:
     Attributes:
         params: as the client sent them; empty = none.
         fields: members of `params`, each still raw.
-        capabilities: what a Modern client can be asked, as JSON.
+        capabilities: what the client can be asked, as JSON.
         log_level: index in LOG_LEVELS of the least severe log message to pass on; SILENT = none.
         flights: where a call under way is found by its request id; None = nobody can cancel it by id.
         receive: tells that the client left; None = that cannot be seen (batch).
+        session: of a Legacy client.
+        passed: headers of the client that go on to the backend.
+        headers: of a Modern client, which repeats in them what the body says.
     """
 
     method: str
@@ -38,6 +44,9 @@ class Ask:
     log_level: int = 0
     flights: dict[bytes, Flight] | None = None
     receive: Receive | None = None
+    session: Session | None = None
+    passed: Passed = ()
+    headers: Mapping[bytes, bytes] | None = None
 
     @property
     def era(self) -> Era:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from vmcp.gateway.changes import Changed, Changes
+from vmcp.gateway.cursors import PAGE_ITEMS, cursor
 from vmcp.gateway.listing import Item, Listed
 from vmcp.gateway.naming import LeftOut, Target
 from vmcp.gateway.rules import Rules
@@ -54,7 +55,7 @@ class Catalog:
         self._shown: dict[tuple[Listed, Target], tuple[Item, str, bytes]] = {}
         self._left_out: dict[Listed, list[LeftOut]] = {listed: [] for listed in Listed}
         self._routes: dict[Listed, dict[str, Route]] = {listed: {} for listed in Listed}
-        self._pages: dict[Listed, bytes] = {}
+        self._pages: dict[Listed, list[bytes]] = {}
         self.tools = self._routes[Listed.TOOLS]
 
     def configure(self, upstreams: Mapping[str, Upstream], rules: Rules) -> None:
@@ -86,14 +87,25 @@ class Catalog:
         """Whether any list of this backend is known, so that a blip can be bridged."""
         return bool(self._items.get(backend))
 
-    def page(self, listed: Listed) -> bytes:
-        """The aggregated list as the opening of a result object, without its closing brace: `{"tools":[...]`."""
-        page = self._pages.get(listed)
-        if page is None:
+    def has_page(self, listed: Listed) -> bool:
+        """Whether the list need not be put together anew."""
+        return listed in self._pages
+
+    def page(self, listed: Listed, number: int = 0) -> bytes:
+        """A page of the aggregated list as the opening of a result object, without its closing brace: `{"tools":[...]`.
+
+        Empty where the list has become so short that it has no such page.
+        """
+        pages = self._pages.get(listed)
+        if pages is None:
             items = [route.raw for route in self._routes[listed].values() if route.upstream.usable]
-            page = b'{"' + listed.member.encode() + b'":[' + b",".join(items) + b"]"
-            self._pages[listed] = page
-        return page
+            opening = b'{"' + listed.member.encode() + b'":['
+            starts = range(0, len(items) or 1, PAGE_ITEMS)
+            pages = [opening + b",".join(items[start : start + PAGE_ITEMS]) + b"]" for start in starts]
+            for following in range(1, len(pages)):
+                pages[following - 1] += b',"nextCursor":"' + cursor(listed, following).encode() + b'"'
+            self._pages[listed] = pages
+        return pages[number] if number < len(pages) else b'{"' + listed.member.encode() + b'":[]'
 
     def route(self, listed: Listed, public: str) -> Route | None:
         """The way to an item by its public name or URI; None when no backend ever listed it."""
@@ -107,6 +119,11 @@ class Catalog:
                 if matches(template, uri):
                     return candidate
         return route
+
+    def owner(self, uri: str) -> Upstream | None:
+        """The backend of a resource."""
+        route = self.resource(uri)
+        return None if route is None else route.upstream
 
     def unlisted(self, listed: Listed, public: str) -> Upstream | None:
         """The backend that a name must belong to by the rules, if that backend never gave this list."""

@@ -5,8 +5,12 @@ once.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from enum import StrEnum
+
+MAX_MESSAGES = 256
+"""Kept for a client that is slow or has no stream open."""
 
 
 class Changed(StrEnum):
@@ -20,11 +24,12 @@ class Changed(StrEnum):
 class Listener:
     """One client's view of the changes. Waited on by one stream at a time."""
 
-    __slots__ = ("_closed", "_pending", "_wake", "wanted")
+    __slots__ = ("_closed", "_messages", "_pending", "_wake", "wanted")
 
     def __init__(self, wanted: Iterable[Changed] = tuple(Changed)) -> None:
         self.wanted = frozenset(wanted)
         self._pending: set[Changed] = set()
+        self._messages: deque[bytes] = deque(maxlen=MAX_MESSAGES)
         self._wake = asyncio.Event()
         self._closed = False
 
@@ -40,10 +45,23 @@ class Listener:
             self._pending |= wanted
             self._wake.set()
 
+    def post(self, message: bytes) -> None:
+        """A message for this client alone. Where too many wait, the oldest is lost."""
+        self._messages.append(message)
+        self._wake.set()
+
+    def messages(self) -> list[bytes]:
+        """The messages posted since the last call."""
+        messages = list(self._messages)
+        self._messages.clear()
+        return messages
+
     def heir(self) -> "Listener":
         """A listener that begins with what this one has not told yet."""
         heir = Listener(self.wanted)
         heir.tell(self._pending)
+        for message in self._messages:
+            heir.post(message)
         return heir
 
     def close(self) -> None:
@@ -52,8 +70,10 @@ class Listener:
         self._wake.set()
 
     async def next(self, timeout: float) -> tuple[Changed, ...]:
-        """The changes since the last call, sorted; empty after `timeout` seconds without one, or once closed."""
-        if not self._pending and not self._closed:
+        """The changes since the last call, sorted; empty after `timeout` seconds without one, once closed, and when
+        there are only `messages`.
+        """
+        if not self._pending and not self._messages and not self._closed:
             try:
                 async with asyncio.timeout(timeout):
                     await self._wake.wait()

@@ -1,29 +1,31 @@
 """The HTTP edge, a plain ASGI application: MCP at /mcp, and the endpoints that kubelet, operator and people read."""
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
 from vmcp.gateway.answer import Headers, Receive, Send, send_refusal, send_whole
+from vmcp.gateway.depth import deeper_than
+from vmcp.gateway.hosts import Hosts
 from vmcp.gateway.legacy import VERSIONS as LEGACY_VERSIONS
 from vmcp.gateway.legacy import Legacy
+from vmcp.gateway.limits import Limits
 from vmcp.gateway.modern import Modern
+from vmcp.gateway.passthrough import Passthrough
 from vmcp.mcp import jsonrpc
 
-MAX_BODY_BYTES: Final = 4 * 1024 * 1024
-MAX_DRAINED_BYTES: Final = 4 * MAX_BODY_BYTES
-BODY_TIMEOUT_S: Final = 30.0
+DRAINED_BODIES: Final = 4
+"""What is too large is read on for this many times the limit."""
 
 Page = Callable[[], tuple[int, bytes, str]]
 """Status, body and content type of one of the small endpoints."""
 
 _LEGACY: Final = frozenset(version.encode() for version in LEGACY_VERSIONS)
 _MODERN_MARK: Final = b'"io.modelcontextprotocol/protocolVersion"'
-_ONCE: Final = (b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id")
+_ALONE: Final = (b"host", b"origin", b"content-length", b"content-type", b"mcp-session-id")
+_ONCE: Final = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
 
 
 class BodyError(Exception):
@@ -40,23 +42,45 @@ class Edge:
     Args:
         pages: the small endpoints by path.
         closed: why /mcp is not served right now; empty = it is.
+        refused: told why, in one word, when a request is refused before its message was read.
     """
 
     def __init__(
-        self, *, legacy: Legacy, modern: Modern, pages: MutableMapping[str, Page], closed: Callable[[], str]
+        self,
+        *,
+        legacy: Legacy,
+        modern: Modern,
+        pages: MutableMapping[str, Page],
+        closed: Callable[[], str],
+        hosts: Hosts,
+        limits: Limits,
+        passthrough: Passthrough,
+        refused: Callable[[str], None],
     ) -> None:
         self._legacy = legacy
         self._modern = modern
         self._pages = pages
         self._closed = closed
+        self._hosts = hosts
+        self._limits = limits
+        self._passthrough = passthrough
+        self._refused = refused
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
             return
         path = scope["path"]
+        listed: Headers = scope["headers"]
+        headers = dict(listed)
+        if len(listed) != len(headers) and any(_repeated(listed, name) for name in _ALONE):
+            await self._refuse(send, 400, "header", "a header that may be there once is repeated")
+            return
+        if not self._hosts.takes(headers.get(b"host", b"")):
+            await self._refuse(send, 421, "host", "this gateway is not reached under the host of the Host header")
+            return
         if path == "/mcp" or path == "/mcp/":
-            await self._mcp(scope, receive, send)
+            await self._mcp(scope, listed, headers, receive, send)
             return
         page = self._pages.get(path)
         if page is None:
@@ -67,15 +91,24 @@ class Edge:
             status, body, content_type = page()
             await send_whole(send, status, body, [(b"content-type", content_type.encode())])
 
-    async def _mcp(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        listed: Headers = scope["headers"]
-        headers = dict(listed)
+    async def _refuse(self, send: Send, status: int, reason: str, message: str, headers: Headers | None = None) -> None:
+        self._refused(reason)
+        await send_refusal(send, status, jsonrpc.INVALID_REQUEST, message, headers)
+
+    async def _mcp(
+        self,
+        scope: MutableMapping[str, Any],
+        listed: Headers,
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        if b"origin" in headers and not self._hosts.welcomes(headers[b"origin"], headers.get(b"host", b"")):
+            await self._refuse(send, 403, "origin", "web pages of this Origin may not call the gateway")
+            return
         reason = self._closed()
         if reason:
             await send_refusal(send, 503, jsonrpc.INTERNAL_ERROR, reason)
-            return
-        if b"origin" in headers and _foreign(headers, scope):
-            await send_refusal(send, 403, jsonrpc.INVALID_REQUEST, "the Origin header is not allowed")
             return
         version = headers.get(b"mcp-protocol-version", b"")
         legacy = not version or version in _LEGACY
@@ -87,7 +120,8 @@ class Edge:
                 if b"text/event-stream" not in headers.get(b"accept", b""):
                     await send_refusal(send, 406, jsonrpc.INVALID_REQUEST, "Accept must include text/event-stream")
                     return
-                await self._legacy.stream(session_id, send=send, receive=receive)
+                last_event_id = headers.get(b"last-event-id", b"").decode("latin-1")
+                await self._legacy.stream(session_id, last_event_id=last_event_id, send=send, receive=receive)
             case "DELETE" if legacy:
                 await self._legacy.delete(session_id, send=send)
             case _:
@@ -115,19 +149,23 @@ class Edge:
         if kind != b"application/json":
             await send_refusal(send, 415, jsonrpc.INVALID_REQUEST, "Content-Type must be application/json")
             return
+        passed = self._passthrough.of(listed)
         try:
-            body = await _read(headers, receive)
+            body = await _read(headers, receive, self._limits)
         except BodyError as error:
             # What is left of the body would be read as the next request.
-            close = [(b"connection", b"close")]
-            await send_refusal(send, error.status, jsonrpc.INVALID_REQUEST, str(error), close)
+            await self._refuse(send, error.status, "body", str(error), [(b"connection", b"close")])
+            return
+        if deeper_than(body, self._limits.json_depth):
+            message = f"the body nests deeper than {self._limits.json_depth} objects and arrays"
+            await self._refuse(send, 400, "depth", message)
             return
         if legacy and b"mcp-protocol-version" not in headers and not session_id and _MODERN_MARK in body:
             # A Modern body without its header: Modern says what is missing.
             legacy = False
         if body.lstrip()[:1] == b"[":
             if legacy:
-                await self._legacy.batch(body, session_id, send=send)
+                await self._legacy.batch(body, session_id, passed=passed, send=send)
             else:
                 message = "batches are not supported; send one message a request"
                 await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, message)
@@ -143,20 +181,25 @@ class Edge:
         elif not received.method and not received.is_response:
             await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, "a message has a method, a result or an error")
         elif legacy:
-            await self._legacy.post(received, session_id, streams=streams, whole=whole, send=send, receive=receive)
+            await self._legacy.post(
+                received, session_id, passed=passed, streams=streams, whole=whole, send=send, receive=receive
+            )
         elif len(listed) != len(headers) and any(_repeated(listed, name) for name in _ONCE):
             await send_refusal(send, 400, jsonrpc.HEADER_MISMATCH, "an Mcp- header is repeated")
         else:
-            await self._modern.post(received, headers, streams=streams, whole=whole, send=send, receive=receive)
+            await self._modern.post(
+                received, headers, passed=passed, streams=streams, whole=whole, send=send, receive=receive
+            )
 
 
-async def _read(headers: dict[bytes, bytes], receive: Receive) -> bytes:
-    body, length = b"", 0
+async def _read(headers: dict[bytes, bytes], receive: Receive, limits: Limits) -> bytes:
+    body: bytes | bytearray = b""
+    length, most = 0, limits.body_bytes
     announced = headers.get(b"content-length", b"0")
-    if announced.isdigit() and int(announced) > MAX_DRAINED_BYTES:
-        raise BodyError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    if announced.isdigit() and int(announced) > DRAINED_BODIES * most:
+        raise BodyError(413, f"the body is larger than {most} bytes")
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        async with asyncio.timeout(limits.body_s):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -165,14 +208,20 @@ async def _read(headers: dict[bytes, bytes], receive: Receive) -> bytes:
                 length += len(chunk)
                 # What is too large is read on for a while and thrown away: a client that is still sending when the
                 # connection closes never sees why.
-                body = (body + chunk if body else chunk) if length <= MAX_BODY_BYTES else b""
-                if not message.get("more_body", False) or length > MAX_DRAINED_BYTES:
+                if length > most:
+                    body = b""
+                elif body:
+                    body = body if isinstance(body, bytearray) else bytearray(body)
+                    body += chunk
+                else:
+                    body = chunk
+                if not message.get("more_body", False) or length > DRAINED_BODIES * most:
                     break
     except TimeoutError:
-        raise BodyError(408, f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
-    if length > MAX_BODY_BYTES:
-        raise BodyError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-    return body
+        raise BodyError(408, f"the body did not arrive within {limits.body_s:g} s") from None
+    if length > most:
+        raise BodyError(413, f"the body is larger than {most} bytes")
+    return bytes(body)
 
 
 def _is_json(body: bytes) -> bool:
@@ -185,32 +234,3 @@ def _is_json(body: bytes) -> bool:
 
 def _repeated(headers: Headers, name: bytes) -> bool:
     return sum(header == name for header, _ in headers) > 1
-
-
-def _foreign(headers: dict[bytes, bytes], scope: MutableMapping[str, Any]) -> bool:
-    """Whether a browser page of another host sends this.
-
-    A connection over loopback is somebody's own machine: there only loopback pages are at home, whatever Host says
-    (DNS rebinding makes Host and Origin agree).
-    """
-    origin = _host_of(headers[b"origin"])
-    if _loopback(origin):
-        return False
-    server = scope.get("server") or ("", 0)
-    return _loopback(str(server[0])) or origin != _host_of(b"//" + headers.get(b"host", b""))
-
-
-def _host_of(url: bytes) -> str:
-    try:
-        return urlsplit(url.decode("latin-1")).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -24,6 +24,10 @@ from vmcp.mcp.transport import Transport
 
 log = logging.getLogger(__name__)
 
+ASKABLE = b'{"roots":{"listChanged":true},"sampling":{"context":{},"tools":{}},"elicitation":{"form":{},"url":{}}}'
+"""What we say that clients can be asked: servers list some tools for those who can be asked only. A client that cannot
+is spared, and the backend told so.
+"""
 TRUSTS_NOBODY = "no certificate"
 """A CA bundle that no certificate chains to."""
 
@@ -67,7 +71,13 @@ class Fleet:
             upstream = self.upstreams.get(target.name)
             same = upstream is not None and self._addresses.get(target.name) == address
             if upstream is None or not same or upstream.fingerprint != target.fingerprint:
-                connection = Backend(self._transport, address, client_name="vmcp-gateway", client_version=self._version)
+                connection = Backend(
+                    self._transport,
+                    address,
+                    client_name="vmcp-gateway",
+                    client_version=self._version,
+                    client_capabilities=ASKABLE,
+                )
                 upstream = Upstream(
                     backend,
                     connection,

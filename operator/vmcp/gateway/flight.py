@@ -27,6 +27,11 @@ class Flight:
         """After a CancelledError: whether it was this call that was given up, and not the whole task."""
         return bool(self.reason) and self._task.uncancel() == 0
 
+    @property
+    def over(self) -> bool:
+        """The call has ended."""
+        return self._over
+
     def end(self) -> None:
         """The call is over: what comes now cancels nothing."""
         self._over = True

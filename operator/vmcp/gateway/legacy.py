@@ -18,10 +18,13 @@ from vmcp.gateway.answer import (
     rpc_error,
     send_refusal,
     send_whole,
-    sse,
 )
-from vmcp.gateway.ask import LOG_LEVELS, Ask, fields_of
+from vmcp.gateway.ask import Ask, fields_of
+from vmcp.gateway.changes import Changed
 from vmcp.gateway.flight import watch_client
+from vmcp.gateway.outside import Outside
+from vmcp.gateway.passthrough import Passed
+from vmcp.gateway.replay import Channel
 from vmcp.gateway.router import Router
 from vmcp.gateway.sessions import Session, Sessions, TooManySessions
 from vmcp.mcp import jsonrpc
@@ -36,26 +39,44 @@ KEEP_ALIVE_S: Final = 15.0
 
 CAPABILITIES: Final = {
     "tools": {"listChanged": True},
-    "resources": {"listChanged": True},
+    "resources": {"listChanged": True, "subscribe": True},
     "prompts": {"listChanged": True},
     "completions": {},
     "logging": {},
 }
 
 
+TASKS: Final = {"cancel": {}, "requests": {"tools": {"call": {}}}}
+
+
 class Legacy:
     """Speaks Legacy with clients."""
 
     def __init__(
-        self, *, router: Router, sessions: Sessions, tasks: asyncio.TaskGroup, server_info: Mapping[str, str]
+        self,
+        *,
+        router: Router,
+        sessions: Sessions,
+        outside: Outside,
+        tasks: asyncio.TaskGroup,
+        server_info: Mapping[str, str],
     ) -> None:
         self._router = router
+        self._outside = outside
         self._sessions = sessions
         self._tasks = tasks
         self._server_info = dict(server_info)
 
     async def post(
-        self, message: Message, session_id: str, *, streams: bool, whole: bool, send: Send, receive: Receive
+        self,
+        message: Message,
+        session_id: str,
+        *,
+        passed: Passed,
+        streams: bool,
+        whole: bool,
+        send: Send,
+        receive: Receive,
     ) -> None:
         """One message of a client."""
         if message.method == "initialize" and message.id is not None:
@@ -68,10 +89,18 @@ class Legacy:
             self._notified(session, message)
             await send_whole(send, 202)
             return
-        answer = HttpAnswer(send, bytes(message.id), Era.LEGACY, streams=streams, whole=whole)
-        await self._request(session, message, answer, receive)
+        answer = HttpAnswer(
+            send,
+            bytes(message.id),
+            Era.LEGACY,
+            streams=streams,
+            whole=whole,
+            channel=session.open_channel,
+            primed=session.version == LATEST,
+        )
+        await self._request(session, message, answer, receive, passed)
 
-    async def batch(self, body: bytes, session_id: str, *, send: Send) -> None:
+    async def batch(self, body: bytes, session_id: str, *, passed: Passed, send: Send) -> None:
         """Several messages at once: only where the session agreed on the one revision that has batches."""
         session = self._sessions.get(session_id) if session_id else None
         if session is None or session.version != BATCH_VERSION:
@@ -92,33 +121,81 @@ class Legacy:
                 self._notified(session, message)
                 continue
             answer = CollectedAnswer(bytes(message.id), Era.LEGACY)
-            await self._request(session, message, answer, None)
+            await self._request(session, message, answer, None, passed)
             answers.append(answer.message)
         if answers:
             await send_whole(send, 200, b"[" + b",".join(answers) + b"]")
         else:
             await send_whole(send, 202)
 
-    async def stream(self, session_id: str, *, send: Send, receive: Receive) -> None:
-        """The GET stream: `list_changed` as it happens, those since the session began included."""
+    async def stream(self, session_id: str, *, last_event_id: str, send: Send, receive: Receive) -> None:
+        """The GET stream: `list_changed` as it happens, those since the session began included.
+
+        With the id of an event it is the stream of that event: what came after it, then what follows.
+        """
         session = await self._session(session_id, None, send)
         if session is None:
             return
+        missed: list[bytes] = []
+        if last_event_id:
+            found = session.replay.find(last_event_id)
+            kept = None if found is None else found[0].after(found[1])
+            if found is not None and kept is None and found[0] is session.replay.standalone:
+                # A gap, as if no stream had been open: the lists may have changed in it.
+                session.listener.tell(Changed)
+                kept = []
+            if found is None or kept is None:
+                message = "the events after Last-Event-ID are no longer kept; ask without it"
+                await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, message)
+                return
+            if found[0] is not session.replay.standalone:
+                await self._resumed(session, found[0], kept, send=send, receive=receive)
+                return
+            missed = kept
+        channel = session.replay.standalone
         listener = self._sessions.take_over(session)
         session.streams += 1
         watch = self._tasks.create_task(watch_client(receive, listener.close))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
             # Something at once, so that proxies pass the head on.
-            await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+            await send({"type": "http.response.body", "body": KEEP_ALIVE + b"".join(missed), "more_body": True})
             while not listener.closed:
                 changes = await listener.next(KEEP_ALIVE_S)
-                chunk = b"".join(sse(jsonrpc.encode_notification(changed.value)) for changed in changes)
                 if listener.closed:
                     # Not told: the next stream of this session begins with them.
                     listener.tell(changes)
                     break
+                told = [jsonrpc.encode_notification(changed.value) for changed in changes] + listener.messages()
+                chunk = b"".join(channel.add(message) for message in told)
                 await send({"type": "http.response.body", "body": chunk or KEEP_ALIVE, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            session.streams -= 1
+            watch.cancel()
+
+    async def _resumed(
+        self, session: Session, channel: Channel, missed: list[bytes], *, send: Send, receive: Receive
+    ) -> None:
+        """The rest of a call's stream, on another connection than the one that it began on."""
+        gone = asyncio.Event()
+        watch = self._tasks.create_task(watch_client(receive, gone.set))
+        session.streams += 1
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+            position = channel.last
+            await send({"type": "http.response.body", "body": b"".join(missed) or KEEP_ALIVE, "more_body": True})
+            while not gone.is_set():
+                more = channel.after(position)
+                if more is None:
+                    break
+                position = channel.last
+                if more:
+                    await send({"type": "http.response.body", "body": b"".join(more), "more_body": True})
+                elif channel.ended:
+                    break
+                else:
+                    await channel.news(1.0)
             await send({"type": "http.response.body", "body": b""})
         finally:
             session.streams -= 1
@@ -134,19 +211,21 @@ class Legacy:
     async def _initialize(self, message: Message, *, streams: bool, whole: bool, send: Send) -> None:
         assert message.id is not None
         try:
-            wanted = msgspec.json.decode(fields_of(message.params or Raw(b"{}"))["protocolVersion"], type=str)
+            offered = fields_of(message.params or Raw(b"{}"))
+            wanted = msgspec.json.decode(offered["protocolVersion"], type=str)
         except (KeyError, msgspec.MsgspecError):
             answer = HttpAnswer(send, bytes(message.id), Era.LEGACY, streams=streams, whole=whole)
             await answer.error(rpc_error(jsonrpc.INVALID_PARAMS, "params.protocolVersion must be a string"))
             return
         version = wanted if wanted in VERSIONS else LATEST
         try:
-            session = self._sessions.open(version)
+            session = self._sessions.open(version, _object(offered.get("capabilities")))
         except TooManySessions:
             retry = [(b"retry-after", b"5")]
             await send_refusal(send, 503, jsonrpc.INTERNAL_ERROR, "too many sessions in use; try again later", retry)
             return
-        result = {"protocolVersion": version, "capabilities": CAPABILITIES, "serverInfo": self._server_info}
+        capabilities = CAPABILITIES if version != LATEST else {**CAPABILITIES, "tasks": TASKS}
+        result = {"protocolVersion": version, "capabilities": capabilities, "serverInfo": self._server_info}
         extra = [(b"mcp-session-id", session.ident.encode())]
         answer = HttpAnswer(send, bytes(message.id), Era.LEGACY, streams=streams, whole=whole, extra=extra)
         await answer.result(msgspec.json.encode(result))
@@ -164,7 +243,11 @@ class Legacy:
         return session
 
     def _notified(self, session: Session, message: Message) -> None:
+        if message.is_response:
+            session.questions.answered(message)
+            return
         if message.method != "notifications/cancelled" or message.params is None:
+            self._outside.notified(session, message)
             return
         try:
             flight = session.flights.get(bytes(fields_of(message.params)["requestId"]))
@@ -173,7 +256,9 @@ class Legacy:
         if flight is not None:
             flight.cancel("by the client")
 
-    async def _request(self, session: Session, message: Message, answer: Answer, receive: Receive | None) -> None:
+    async def _request(
+        self, session: Session, message: Message, answer: Answer, receive: Receive | None, passed: Passed
+    ) -> None:
         params = bytes(message.params) if message.params is not None else b""
         try:
             fields = fields_of(params) if params else {}
@@ -185,9 +270,12 @@ class Legacy:
             params,
             answer,
             fields,
+            capabilities=session.capabilities,
             log_level=session.log_level,
             flights=session.flights,
             receive=receive,
+            session=session,
+            passed=passed,
         )
         if await self._router.handle(ask):
             return
@@ -195,12 +283,15 @@ class Legacy:
             case "ping":
                 await answer.result(b"{}")
             case "logging/setLevel":
-                level = ask.text("level")
-                if level not in LOG_LEVELS:
-                    known = ", ".join(LOG_LEVELS)
-                    await answer.error(rpc_error(jsonrpc.INVALID_PARAMS, f"level must be one of {known}"))
-                    return
-                session.log_level = LOG_LEVELS.index(level)
-                await answer.result(b"{}")
+                await self._outside.set_level(ask, session)
+            case "resources/subscribe":
+                await self._outside.subscribe(ask, session, on=True)
+            case "resources/unsubscribe":
+                await self._outside.subscribe(ask, session, on=False)
             case method:
                 await answer.error(rpc_error(jsonrpc.METHOD_NOT_FOUND, f"unknown method: {method}"))
+
+
+def _object(raw: Raw | None) -> bytes:
+    """The JSON object in `raw`, an empty one where it is none."""
+    return bytes(raw) if raw is not None and bytes(raw)[:1] == b"{" else b"{}"

@@ -1,7 +1,8 @@
 """The gateway's own metrics, in a registry of their own. Labels are bounded: backends are configured, methods known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -45,6 +46,27 @@ class Metrics:
             ("backend",),
             registry=self._registry,
         )
+        self._refused = Counter(
+            "vmcp_gateway_refused",
+            "Requests and connections that the edge refused or cut off, by what was wrong with them.",
+            ("reason",),
+            registry=self._registry,
+        )
+        self._items = Gauge(
+            "vmcp_gateway_list_items", "Items known of all backends, by list.", ("list",), registry=self._registry
+        )
+        self._left_out = Gauge(
+            "vmcp_gateway_list_items_left_out",
+            "Items that no client sees since another one has their name.",
+            ("list",),
+            registry=self._registry,
+        )
+        self._lists = Counter(
+            "vmcp_gateway_lists",
+            "Answers to list requests: from the cache, or put together anew.",
+            ("list", "cache"),
+            registry=self._registry,
+        )
         # `labels()` takes a lock and a tuple hash each: keep the children, the hot path looks one up.
         self._counted: dict[tuple[str, str, str], Counter] = {}
         self._timed: dict[tuple[str, str], Histogram] = {}
@@ -54,6 +76,22 @@ class Metrics:
         self._sessions.set_function(sessions)
         self._backends.labels("true").set_function(usable)
         self._backends.labels("false").set_function(out)
+
+    def observe_lists(
+        self, lists: Iterable[str], sizes: Callable[[], dict[str, int]], left_out: Callable[[], dict[str, int]]
+    ) -> None:
+        """Where the sizes of the lists are read from at each scrape."""
+        for each in lists:
+            self._items.labels(each).set_function(partial(_of, sizes, each))
+            self._left_out.labels(each).set_function(partial(_of, left_out, each))
+
+    def listed(self, each: str, *, cached: bool) -> None:
+        """A list was answered."""
+        self._lists.labels(each, "hit" if cached else "miss").inc()
+
+    def refused(self, reason: str) -> None:
+        """A request was refused, or a connection cut off, by the edge."""
+        self._refused.labels(reason).inc()
 
     def called(self, backend: str, method: str, outcome: str, seconds: float) -> None:
         """One request was answered, after `seconds` at the backend (0 = it was not asked)."""
@@ -91,3 +129,7 @@ class Metrics:
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self._registry)
+
+
+def _of(counts: Callable[[], dict[str, int]], each: str) -> float:
+    return counts()[each]

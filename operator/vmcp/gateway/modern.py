@@ -1,9 +1,7 @@
 """Modern clients (2026-07-28): stateless requests with their envelope, `server/discover`, `subscriptions/listen`."""
 
 import asyncio
-import base64
-import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -23,8 +21,13 @@ from vmcp.gateway.answer import (
 from vmcp.gateway.ask import LOG_LEVELS, SILENT, Ask, fields_of
 from vmcp.gateway.changes import Changed, Changes, Listener
 from vmcp.gateway.flight import watch_client
+from vmcp.gateway.links import Links
+from vmcp.gateway.params import header_text
+from vmcp.gateway.passthrough import Passed
 from vmcp.gateway.results import MODERN_LIST_TAIL
 from vmcp.gateway.router import Router
+from vmcp.gateway.upstream import Upstream
+from vmcp.gateway.watches import UPDATED, Watches
 from vmcp.mcp import jsonrpc
 from vmcp.mcp.backend import Era
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
@@ -45,7 +48,7 @@ _FILTERS: Final = {
 
 CAPABILITIES: Final = {
     "tools": {"listChanged": True},
-    "resources": {"listChanged": True},
+    "resources": {"listChanged": True, "subscribe": True},
     "prompts": {"listChanged": True},
     "completions": {},
 }
@@ -71,9 +74,17 @@ class Modern:
     """Speaks Modern with clients."""
 
     def __init__(
-        self, *, router: Router, changes: Changes, tasks: asyncio.TaskGroup, server_info: Mapping[str, str]
+        self,
+        *,
+        router: Router,
+        changes: Changes,
+        links: Links,
+        route: Callable[[str], Upstream | None],
+        tasks: asyncio.TaskGroup,
+        server_info: Mapping[str, str],
     ) -> None:
         self._router = router
+        self._watches = Watches(links=links, route=route)
         self._changes = changes
         self._tasks = tasks
         self._subscriptions = 0
@@ -86,6 +97,7 @@ class Modern:
         message: Message,
         headers: Mapping[bytes, bytes],
         *,
+        passed: Passed,
         streams: bool,
         whole: bool,
         send: Send,
@@ -118,6 +130,8 @@ class Modern:
             capabilities=bytes(meta.capabilities),
             log_level=LOG_LEVELS.index(meta.log_level) if meta.log_level in LOG_LEVELS else SILENT,
             receive=receive,
+            passed=passed,
+            headers=headers,
         )
         if await self._router.handle(ask):
             return
@@ -145,19 +159,26 @@ class Modern:
         self._changes.add(listener)
         self._subscriptions += 1
         watch = self._tasks.create_task(watch_client(receive, listener.close))
+        resources = self._watches.watch(_texts(asked.get("resourceSubscriptions")), listener.post)
         try:
-            acknowledged = {"_meta": meta, "notifications": dict.fromkeys(kinds, True)}
+            notifications: dict[str, object] = dict.fromkeys(kinds, True)
+            if accepted := await resources.begin():
+                notifications["resourceSubscriptions"] = accepted
+            acknowledged = {"_meta": meta, "notifications": notifications}
             first = _notification("notifications/subscriptions/acknowledged", acknowledged)
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
             await send({"type": "http.response.body", "body": first, "more_body": True})
             while not listener.closed:
                 changes = await listener.next(KEEP_ALIVE_S)
-                chunk = b"".join(_notification(changed.value, {"_meta": meta}) for changed in changes)
+                told = [_notification(changed.value, {"_meta": meta}) for changed in changes]
+                told += [_notification(UPDATED, {"_meta": meta, "uri": Raw(uri)}) for uri in listener.messages()]
+                chunk = b"".join(told)
                 await send({"type": "http.response.body", "body": chunk or KEEP_ALIVE, "more_body": True})
             result = msgspec.json.encode({"resultType": "complete", "_meta": meta})
             last = sse(jsonrpc.encode_result(ident, result))
             await send({"type": "http.response.body", "body": last})
         finally:
+            resources.end()
             self._changes.remove(listener)
             self._subscriptions -= 1
             watch.cancel()
@@ -191,19 +212,9 @@ def _envelope_error(
     if member is not None:
         named = headers.get(b"mcp-name")
         value = fields.get(member)
-        if named is None or value is None or _header_text(named) != _text(value):
+        if named is None or value is None or header_text(named) != _text(value):
             return rpc_error(jsonrpc.HEADER_MISMATCH, f"the header Mcp-Name must equal params.{member}")
     return None
-
-
-def _header_text(value: bytes) -> str | None:
-    text = value.decode("latin-1")
-    if text.startswith("=?base64?") and text.endswith("?="):
-        try:
-            return base64.b64decode(text[len("=?base64?") : -len("?=")], validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-    return text
 
 
 def _text(raw: Raw) -> str:
@@ -212,6 +223,13 @@ def _text(raw: Raw) -> str:
     except msgspec.MsgspecError:
         # No string: nothing that a header could equal.
         return "\0"
+
+
+def _texts(raw: Raw | None) -> list[str]:
+    try:
+        return [] if raw is None else msgspec.json.decode(raw, type=list[str])
+    except msgspec.MsgspecError:
+        return []
 
 
 def _notification(method: str, params: object) -> bytes:

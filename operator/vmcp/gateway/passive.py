@@ -10,13 +10,12 @@ then: it has looked since. There is no local breaker where the policy has none, 
 
 import math
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
 from vmcp.api.category import ErrorCategory
-from vmcp.gateway.fleet import Fleet
 from vmcp.gateway.metrics import Metrics
 from vmcp.gateway.upstream import Upstream
 from vmcp.health import breaker as circuits
@@ -30,7 +29,7 @@ from vmcp.mcp.answers import GATEWAY_ERRORS
 from vmcp.mcp.backend import BackendError
 
 LOCAL_FAILURES: Final = 3
-"""Failed calls in a row that open the circuit here, at most: a client waits for each, and a probe has no one waiting."""
+"""Failed calls in a row that open the circuit here, at most: a person waits for each, and for no probe."""
 
 TELL_REACHED_S: Final = 10.0
 """That a backend is reached which fails for the operator is told no more often than this."""
@@ -81,7 +80,7 @@ class _Guarded:
 
     upstream: Upstream
     target: Target
-    breaker: Breaker = Breaker()
+    breaker: Breaker = field(default_factory=Breaker)
     word: object = None
     reached_at: float = -math.inf
     failed_at: float = -math.inf
@@ -93,6 +92,7 @@ class Passive:
     """The local breakers of all backends.
 
     Args:
+        guard: is given what a local breaker says of a backend by now, None = it keeps nothing out.
         check: the gateway's own probe.
         tell: hears of the first failure in a row, of each opening, and of backends that are reached against the
             operator's word.
@@ -101,14 +101,14 @@ class Passive:
     def __init__(
         self,
         *,
-        fleet: Fleet,
+        guard: Callable[[str, Snapshot | None], None],
         metrics: Metrics,
         check: Check,
         tell: Confidant,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        self._fleet = fleet
+        self._guard = guard
         self._metrics = metrics
         self._tell = tell
         self._clock = clock or SystemClock()
@@ -222,12 +222,12 @@ class Passive:
 
     def _show(self, name: str) -> None:
         (local,) = self._trials.snapshots(name)
-        self._fleet.guard(name, local)
+        self._guard(name, local)
 
     def _end(self, guarded: _Guarded) -> None:
         guarded.breaker, guarded.word = Breaker(), None
         self._trials.forget(guarded.target.name)
-        self._fleet.guard(guarded.target.name, None)
+        self._guard(guarded.target.name, None)
 
     def _tell_reached(self, guarded: _Guarded) -> None:
         now = self._clock.monotonic()

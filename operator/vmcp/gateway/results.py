@@ -19,7 +19,17 @@ _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class InputRequired(Exception):
-    """A Modern backend wants to ask the client something; a Legacy client cannot be asked that way."""
+    """A Modern backend wants to ask the client something; a Legacy client cannot be asked that way.
+
+    Attributes:
+        requests: what it asks, each still raw, by the key that it wants the answer under.
+        state: what it wants back with the answers, raw; None = nothing.
+    """
+
+    def __init__(self, requests: dict[str, Raw], state: Raw | None) -> None:
+        super().__init__()
+        self.requests = requests
+        self.state = state
 
 
 def for_modern(result: bytes, *, cached: bool) -> bytes:
@@ -40,8 +50,9 @@ def for_legacy(result: bytes) -> bytes:
     """
     fields = _fields_of(result)
     kind = fields.get("resultType")
-    if kind is not None and bytes(kind) != bytes(_COMPLETE):
-        raise InputRequired
+    if kind is not None and bytes(kind) == b'"input_required"':
+        requests = fields.get("inputRequests")
+        raise InputRequired({} if requests is None else _fields_of(requests), fields.get("requestState"))
     for member in _MODERN_MEMBERS:
         fields.pop(member, None)
     return msgspec.json.encode(fields)

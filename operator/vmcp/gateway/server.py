@@ -2,31 +2,41 @@
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, cast
 
 import uvicorn
 import uvloop
 
 from vmcp import __version__
 from vmcp.api.gatewayconfig import GatewayConfig
+from vmcp.gateway.accesslog import AccessLog
 from vmcp.gateway.catalog import Catalog
 from vmcp.gateway.changes import Changes
+from vmcp.gateway.connection import Connection
+from vmcp.gateway.dialogue import Dialogues
 from vmcp.gateway.edge import Edge
 from vmcp.gateway.fleet import Fleet
 from vmcp.gateway.hint import Hint
+from vmcp.gateway.hosts import Hosts, is_loopback_address
 from vmcp.gateway.kubewatch import ObjectWatch
 from vmcp.gateway.legacy import Legacy
+from vmcp.gateway.limits import Limits
+from vmcp.gateway.links import MAX_LINKS, Links
+from vmcp.gateway.listing import Listed
 from vmcp.gateway.metrics import Metrics
 from vmcp.gateway.modern import Modern
+from vmcp.gateway.outside import Outside
 from vmcp.gateway.pages import Pages
 from vmcp.gateway.passive import Passive
+from vmcp.gateway.passthrough import Passthrough
 from vmcp.gateway.router import Router
 from vmcp.gateway.sessions import Sessions
 from vmcp.gateway.settings import Home, Refused, ServeOptions, of_the_user, read_config, servable
@@ -76,15 +86,27 @@ class Gateway:
         self._transports = [backends]
         self._changes = Changes()
         self._metrics = Metrics()
+        # In a Pod, what comes over loopback is a sidecar or a port-forward, under whatever name.
+        self._hosts = Hosts(local=home is None and is_loopback_address(options.host))
+        self._passthrough = Passthrough()
         catalog = Catalog(self._changes)
         self.fleet = Fleet(transport=backends, catalog=catalog, metrics=self._metrics, tasks=tasks, version=__version__)
         probe = Probe(backends)
-        self._passive = Passive(fleet=self.fleet, metrics=self._metrics, check=probe, tell=self)
+        self._passive = Passive(guard=self.fleet.guard, metrics=self._metrics, check=probe, tell=self)
         self._view = View(fleet=self.fleet, passive=self._passive, check=probe, reported=home is not None)
         self._hint: Hint | None = None
-        self.sessions = Sessions(self._changes)
+        # Sessions of single clients with backends: many long streams, which must not take the place of calls.
+        aside = HttpTransport(guard=guard, connections_per_origin=MAX_LINKS)
+        self._transports.append(aside)
+        links = Links(transport=aside, tasks=tasks, version=__version__)
+        outside = Outside(links=links, stale=self.fleet.stale, route=catalog.owner, tasks=tasks)
+        self.sessions = Sessions(self._changes, ended=outside.ended)
+        self._dialogues = Dialogues(
+            link=outside.link, passive=self._passive, stale=self.fleet.stale, tasks=tasks
+        )
         self._router = Router(
-            fleet=self.fleet, catalog=catalog, metrics=self._metrics, passive=self._passive, tasks=tasks
+            fleet=self.fleet, catalog=catalog, metrics=self._metrics, dialogues=self._dialogues, tasks=tasks,
+            access=AccessLog(options.access_log) if options.access_log else None,
         )
         server_info = {"name": config.name, "version": __version__}
         pages = Pages(
@@ -99,11 +121,26 @@ class Gateway:
             usable=self.fleet.usable_count,
             out=lambda: len(self.fleet.upstreams) - self.fleet.usable_count(),
         )
+        self._metrics.observe_lists((listed.member for listed in Listed), catalog.sizes, catalog.left_out)
+        self.cut = self._metrics.refused
         self.app = Edge(
-            legacy=Legacy(router=self._router, sessions=self.sessions, tasks=tasks, server_info=server_info),
-            modern=Modern(router=self._router, changes=self._changes, tasks=tasks, server_info=server_info),
+            legacy=Legacy(
+                router=self._router, sessions=self.sessions, outside=outside, tasks=tasks, server_info=server_info
+            ),
+            modern=Modern(
+                router=self._router,
+                changes=self._changes,
+                links=links,
+                route=catalog.owner,
+                tasks=tasks,
+                server_info=server_info,
+            ),
             pages=pages.by_path(),
             closed=lambda: self._closed,
+            hosts=self._hosts,
+            limits=options.limits,
+            passthrough=self._passthrough,
+            refused=self._metrics.refused,
         )
         self._apply(config)
 
@@ -155,6 +192,7 @@ class Gateway:
     def give_up_calls(self) -> None:
         """End the calls that are still running, with an error each."""
         self._router.give_up_calls("the gateway is stopping")
+        self._dialogues.close()
 
     async def close(self) -> None:
         """Close every connection of ours."""
@@ -186,6 +224,8 @@ class Gateway:
     def _apply(self, config: GatewayConfig) -> None:
         if self._home is None:
             config = of_the_user(config)
+        self._hosts.allow(config.allowed_hosts or ())
+        self._passthrough.configure(config.passthrough_headers or ())
         targets = self.fleet.configure(config)
         self._passive.configure(self.fleet.upstreams, targets)
         self._view.configure(config, targets)
@@ -224,6 +264,7 @@ class Gateway:
         while True:
             await asyncio.sleep(SWEEP_S)
             self.sessions.sweep()
+            self._dialogues.sweep()
 
 
 class _Server(uvicorn.Server):
@@ -243,8 +284,8 @@ async def serve(options: ServeOptions, *, stopping: asyncio.Event | None = None)
     config = read_config(options.config)
     if options.debug or (config.operational and config.operational.log_level):
         logging.getLogger("vmcp").setLevel(logging.DEBUG)
-    # It tells of its own start and stop, which ours says better.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # It tells of its own start and stop, which ours says better, and a line for every broken request: a flood of them.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     listening = _listen(options)
     if stopping is None:
         stopping = asyncio.Event()
@@ -253,7 +294,7 @@ async def serve(options: ServeOptions, *, stopping: asyncio.Event | None = None)
     try:
         async with asyncio.TaskGroup() as tasks:
             gateway = Gateway(options, config, Home.find(), tasks)
-            server = _Server(_uvicorn_config(gateway.app))
+            server = _Server(_uvicorn_config(gateway.app, options.limits, gateway.cut))
             gateway.start()
             tasks.create_task(_stop(stopping, server, gateway))
             log.info("gateway %s on http://%s:%d/mcp", config.name, options.host, listening.getsockname()[1])
@@ -296,10 +337,12 @@ async def _stop(stopping: asyncio.Event, server: uvicorn.Server, gateway: Gatewa
     gateway.give_up_calls()
 
 
-def _uvicorn_config(app: Edge) -> uvicorn.Config:
+def _uvicorn_config(app: Edge, limits: Limits, cut: Callable[[str], None]) -> uvicorn.Config:
+    connection = functools.partial(Connection, limits=limits, cut=cut)
     return uvicorn.Config(
         app,
-        http="httptools",
+        # It is called as a class is.
+        http=cast("type[asyncio.Protocol]", connection),
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -307,6 +350,8 @@ def _uvicorn_config(app: Edge) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        limit_concurrency=limits.connections,
+        timeout_keep_alive=limits.idle_s,
         timeout_graceful_shutdown=int(DRAIN_S) + CUT_S,
     )
 

@@ -5,12 +5,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+import msgspec
+from msgspec import Raw
+
 from vmcp.gateway.changes import Changes, Listener
 from vmcp.gateway.flight import Flight
+from vmcp.gateway.questions import CAPABILITY_OF, Questions
+from vmcp.gateway.replay import Budget, Channel, Replay
 
 MAX_SESSIONS = 10_000
 IDLE_S = 1800.0
+MAX_TASKS = 1_000
+"""Of one client; the oldest is forgotten first."""
 _EVICTION_SCAN = 256
+
+_fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class Session:
@@ -21,11 +30,22 @@ class Session:
         listener: collects changes, also while no stream is open.
         flights: calls under way by request id (JSON), for `notifications/cancelled`.
         log_level: index of the least severe level that the client wants to see.
+        level: that level as the client named it, empty = it named none.
+        capabilities: as the client declared them, JSON.
+        declared: names of those that let a backend ask the client something.
+        apart: the client needs sessions of its own with backends.
+        questions: what it was asked and has not answered yet.
+        tasks: backend of each task that it began, by the task's id.
     """
 
-    __slots__ = ("flights", "ident", "listener", "log_level", "streams", "used_at", "version")
+    __slots__ = (
+        "_budget", "_replay", "apart", "capabilities", "declared", "flights", "ident", "level", "listener", "log_level",
+        "questions", "streams", "tasks", "used_at", "version",
+    )  # fmt: skip
 
-    def __init__(self, ident: str, version: str, now: float) -> None:
+    def __init__(
+        self, ident: str, version: str, now: float, *, capabilities: bytes = b"{}", budget: Budget | None = None
+    ) -> None:
         self.ident = ident
         self.version = version
         self.listener = Listener()
@@ -33,11 +53,57 @@ class Session:
         self.flights: dict[bytes, Flight] = {}
         self.log_level = 0
         self.used_at = now
+        self.level = ""
+        self.capabilities = capabilities
+        self.declared = declared_in(capabilities)
+        self.apart = bool(self.declared)
+        self.questions = Questions()
+        self.tasks: OrderedDict[str, str] = OrderedDict()
+        self._budget = budget or Budget()
+        self._replay: Replay | None = None
+
+    @property
+    def replay(self) -> Replay:
+        """What its streams carried, from the first one on."""
+        if self._replay is None:
+            self._replay = Replay(self._budget)
+        return self._replay
+
+    def open_channel(self) -> Channel:
+        """The channel of a new stream."""
+        return self.replay.open()
+
+    def began(self, task: str, backend: str) -> None:
+        """The client's call goes on as a task of this backend."""
+        self.tasks[task] = backend
+        if len(self.tasks) > MAX_TASKS:
+            self.tasks.popitem(last=False)
+
+    async def tell(self, message: bytes) -> None:
+        """A message outside of any call, for the GET stream."""
+        self.listener.post(message)
+
+    def end(self) -> None:
+        """The client has left: its stream ends, its calls are cancelled, nobody waits for it."""
+        self.listener.close()
+        self.questions.close()
+        for flight in tuple(self.flights.values()):
+            flight.cancel("session ended")
+        if self._replay is not None:
+            self._replay.close()
 
     @property
     def busy(self) -> bool:
         """A stream is open or a call under way."""
         return bool(self.streams or self.flights)
+
+
+def declared_in(capabilities: bytes) -> frozenset[str]:
+    """Which of the capabilities let a backend ask the client something; none where it is no JSON object."""
+    try:
+        return frozenset(CAPABILITY_OF.values()) & _fields_of(capabilities).keys()
+    except msgspec.MsgspecError:
+        return frozenset()
 
 
 class TooManySessions(Exception):
@@ -54,17 +120,20 @@ class Sessions:
         limit: int = MAX_SESSIONS,
         idle_s: float = IDLE_S,
         now: Callable[[], float] = time.monotonic,
+        ended: Callable[[Session], None] = lambda session: None,
     ) -> None:
         self._changes = changes
         self._limit = limit
         self._idle_s = idle_s
         self._now = now
+        self._ended = ended
+        self._budget = Budget()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def open(self, version: str) -> Session:
+    def open(self, version: str, capabilities: bytes = b"{}") -> Session:
         """A new session; where the limit is reached, the one idle for longest makes room.
 
         Raises:
@@ -72,7 +141,7 @@ class Sessions:
         """
         if len(self._sessions) >= self._limit:
             self._make_room()
-        session = Session(secrets.token_hex(16), version, self._now())
+        session = Session(secrets.token_hex(16), version, self._now(), capabilities=capabilities, budget=self._budget)
         self._sessions[session.ident] = session
         self._changes.add(session.listener)
         return session
@@ -96,9 +165,8 @@ class Sessions:
         if session is None:
             return False
         self._changes.remove(session.listener)
-        session.listener.close()
-        for flight in tuple(session.flights.values()):
-            flight.cancel("session ended")
+        session.end()
+        self._ended(session)
         return True
 
     def take_over(self, session: Session) -> Listener:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmcp.api.gatewayconfig import ConfigError, GatewayBackend, GatewayConfig, load_gateway_config
 from vmcp.api.unsupported import fail_closed, outgoing_auth_problem
 from vmcp.gateway.kubewatch import ServiceAccount
+from vmcp.gateway.limits import Limits
 
 
 class Refused(Exception):
@@ -16,12 +17,18 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """Options of `vmcp serve`."""
+    """Options of `vmcp serve`.
+
+    Attributes:
+        access_log: share of requests that get a line on stdout, 0 to 1.
+    """
 
     config: Path
     host: str = "127.0.0.1"
     port: int = 4483
     debug: bool = False
+    access_log: float = 0.0
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,13 @@ class Upstream:
         forced_open: by the configuration a person keeps it out of use; counts until the status tells of it.
         told: as last told by the status or the own monitor.
         snapshot: what counts here: `told`, unless that would use a backend that the local breaker keeps out.
+        own_headers: lower-case names of the headers that the gateway itself sends to it.
         usable: listed and called (design §3 rule 4); kept as an attribute since every call reads it.
     """
 
     __slots__ = (
-        "_local", "backend", "config", "fingerprint", "forced_open", "name", "snapshot", "timeout_s", "told", "usable",
+        "_local", "backend", "config", "fingerprint", "forced_open", "name", "own_headers", "snapshot", "timeout_s",
+        "told", "usable",
     )  # fmt: skip
 
     def __init__(
@@ -37,6 +39,7 @@ class Upstream:
         self.fingerprint = fingerprint
         self.timeout_s = timeout_s
         self.forced_open = forced_open
+        self.own_headers = frozenset(name.lower() for name in config.headers)
         self._local: Snapshot | None = None
         self.snapshot = self.told = self._unseen()
         self.usable = self._may_be_used()

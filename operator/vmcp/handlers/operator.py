@@ -12,6 +12,7 @@ from vmcp.api.kinds import MCP_SERVER
 from vmcp.handlers.filelimit import FileLimit
 from vmcp.handlers.garbage import search_rarely
 from vmcp.handlers.inbox import Inbox, Seen
+from vmcp.handlers.leases import Leases
 from vmcp.handlers.listener import Address, Listener, Page
 from vmcp.handlers.measured import MeasuredCheck
 from vmcp.handlers.metrics import Metrics, Sources
@@ -27,6 +28,7 @@ from vmcp.health.monitor import Change, Monitor
 from vmcp.health.probe import Probe
 from vmcp.health.snapshot import Circuit, Snapshot, Transition, told_of
 from vmcp.kube.client import Kube, connect
+from vmcp.kube.kinds import LEASE
 from vmcp.kube.lease import Alone, Leadership, Lease, LeaseLost, identity, lease_name, own_namespace
 from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport
@@ -139,6 +141,7 @@ class _Operator:
         )
         self._events = EventRecorder(kube=writing, instance=socket.gethostname(), clock=clock)
         self._resync = Resync(kube=kube, cache=self._cache, add=self._queue.add, namespaces=options.namespaces)
+        self._leases = Leases(monitor=self._monitor, key_of=self._reconciler.key_of, now=clock.monotonic)
         self._vitals = Vitals(
             now=clock.monotonic,
             filled=lambda: self._filled,
@@ -211,6 +214,10 @@ class _Operator:
         if seen.listed:
             self._resync.listed()
         if before is not None and before["metadata"]["resourceVersion"] == seen.obj["metadata"]["resourceVersion"]:
+            return
+        if seen.kind == LEASE and seen.deleted:
+            self._leases.deleted(seen.obj)
+        elif seen.kind == LEASE and before is not None and self._leases.changed(before, seen.obj):
             return
         if seen.kind == MCP_SERVER and before is not None and not seen.deleted:
             self._reconciler.server_changed(before, seen.obj)

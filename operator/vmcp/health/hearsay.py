@@ -1,7 +1,7 @@
 """What gateways say of a backend, and what it does: it makes checks due and adds to a message, never more.
 
 Pure: time is an argument, monotonic seconds. What gateways say comes from pods, so that its effect is bounded here:
-`SUSPECT_AGAIN_S` between two rows of checks, and a row ends with the first check that does not fail.
+a pause between two rows of checks, and a row ends with the first check that does not fail.
 """
 
 import math
@@ -13,7 +13,7 @@ SUSPECT_PAUSE_S = 0.25
 """Between the checks of a row."""
 
 SUSPECT_AGAIN_S = 1.0
-"""Rows begin no closer to each other than this."""
+"""Between the last check of a row and the first of the next."""
 
 REPORT_LATE_S = 2.0
 """A gateway's report may be under way for so long."""
@@ -27,11 +27,11 @@ class Hearsay:
         reachable_until: until when it counts that a gateway reaches the backend.
     """
 
-    __slots__ = ("_began", "_left", "failing_since", "reachable_until")
+    __slots__ = ("_left", "_quiet_until", "failing_since", "reachable_until")
 
     def __init__(self) -> None:
         self._left = 0
-        self._began = -math.inf
+        self._quiet_until = -math.inf
         self.failing_since: float | None = None
         self.reachable_until = 0.0
 
@@ -41,8 +41,7 @@ class Hearsay:
         if self._left or breaker.circuit is not Circuit.CLOSED:
             return None
         self._left = checks
-        self._began = max(now, self._began + SUSPECT_AGAIN_S)
-        return self._began
+        return max(now, self._quiet_until)
 
     def reached(self, at: float, until: float) -> bool:
         """Calls succeeded at that time; whether it is believed: not where the backend may have failed for us later."""
@@ -57,6 +56,8 @@ class Hearsay:
             self.failing_since = None
         elif self.failing_since is None:
             self.failing_since = now
+        if self._left:
+            self._quiet_until = now + SUSPECT_AGAIN_S
         failed = after.failures > before.failures
         self._left = self._left - 1 if self._left and failed and after.circuit is Circuit.CLOSED else 0
         return self._left > 0

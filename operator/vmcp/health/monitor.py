@@ -187,14 +187,19 @@ class Monitor:
         if due is not None:
             self._hasten((owner, name), due)
 
-    def reported_reachable(self, owner: str, name: str, until: float, *, at: float = math.inf) -> None:
+    def reported_reachable(
+        self, owner: str, name: str, until: float, *, at: float = math.inf, fingerprint: str | None = None
+    ) -> None:
         """A gateway reaches this backend; while it fails for us, its message says so until then (monotonic seconds).
 
         Args:
             at: when it was reached, as far as we know; infinity = just now.
+            fingerprint: of the target that was reached; None = of the one that is watched.
         """
         watched = self._owners.get(owner, {}).get(name)
-        if watched is not None and watched.hearsay.reached(at, until):
+        if watched is None or fingerprint not in (None, watched.target.fingerprint):
+            return
+        if watched.hearsay.reached(at, until):
             watched.snapshot = self._snapshot(watched)
 
     @property
@@ -388,7 +393,8 @@ class Monitor:
 
     def _snapshot(self, watched: _Watched) -> Snapshot:
         record, note = watched.record, ""
-        if self._clock.monotonic() < watched.hearsay.reachable_until and not _answers(record):
+        reachable_until = watched.hearsay.reachable_until
+        if reachable_until and not _answers(record) and self._clock.monotonic() < reachable_until:
             note = tracker.REACHABLE_ELSEWHERE
         return tracker.snapshot_of(record, watched.target, note)
 

@@ -28,6 +28,9 @@ Key = TypeVar("Key", bound=Hashable)
 HEARTBEAT_S = 1.0
 """The loop turns at least this often, so that its lag can be measured."""
 
+TURN_GAP_S = 0.005
+"""What falls due within this after a turn waits for one turn together: to wake up costs as much as to check."""
+
 STALL_S = 1.0
 """The loop waking later than this is a stall."""
 
@@ -107,6 +110,7 @@ class Scheduler(Generic[Key]):
         self._started = 0
         self._stalls = 0
         self._last_turn: float | None = None
+        self._until = 0.0  # when the loop turns next, unless it is woken
         self._late_sum_s = 0.0
         self._late_max_s = 0.0
         self._late_counts = [0] * (len(LATENESS_BOUNDS_S) + 1)
@@ -169,7 +173,7 @@ class Scheduler(Generic[Key]):
         loop = asyncio.get_running_loop()
         try:
             while True:
-                until = self._turn(loop)
+                until = self._until = self._turn(loop)
                 await self._clock.sleep_until(until, self._wake)
                 self._wake.clear()
                 late = self._clock.monotonic() - until
@@ -193,7 +197,7 @@ class Scheduler(Generic[Key]):
             if due is None:
                 break
             if due > now:
-                return min(due, now + HEARTBEAT_S)
+                return min(max(due, now + TURN_GAP_S), now + HEARTBEAT_S)
             item = heapq.heappop(self._heap)
             entry = item[2]
             if self._busy.get(entry.host, 0) >= self._per_host:
@@ -278,7 +282,7 @@ class Scheduler(Generic[Key]):
         if len(self._heap) > 2 * len(self._entries) + 64:
             self._heap = [item for item in self._heap if item[1] == item[2].ticket]
             heapq.heapify(self._heap)
-        if self._heap[0][1] == entry.ticket:
+        if max(due, (self._last_turn or 0.0) + TURN_GAP_S) < self._until:
             self._wake.set()
 
     def _catch_up(self, late: float) -> None:

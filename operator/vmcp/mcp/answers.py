@@ -68,7 +68,7 @@ def rejected(response: Response) -> BackendError | None:
 
 
 async def speaks(response: Response, deadline: float) -> bool:
-    """Whether a 502, 503 or 504 carries a JSON-RPC response: proxies say these of a backend too, but not in JSON-RPC."""
+    """Whether a 502, 503 or 504 carries a JSON-RPC response: a proxy that says so of a backend speaks none."""
     if response.status not in GATEWAY_ERRORS or _kind(response) != "application/json":
         return False
     try:

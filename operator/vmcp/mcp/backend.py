@@ -44,9 +44,13 @@ _DOUBTFUL: Final = frozenset(
 
 
 class Backend:
-    """Owns the era and the kept session of one backend. Safe for concurrent requests; belongs to one event loop."""
+    """Owns the era and the kept session of one backend. Safe for concurrent requests; belongs to one event loop.
 
-    __slots__ = ("_dialect", "_endpoint", "_identity", "_legacy_first", "_opening")
+    Attributes:
+        openings: how often a session was opened: another number than before means that the server forgot all it knew.
+    """
+
+    __slots__ = ("_dialect", "_endpoint", "_identity", "_legacy_first", "_opening", "openings")
 
     def __init__(
         self,
@@ -61,8 +65,14 @@ class Backend:
         self._endpoint = Endpoint(transport, address)
         self._identity = Identity(client_name, client_version, client_capabilities)
         self._legacy_first = legacy_first
+        self.openings = 0
         self._dialect: Dialect | None = None
         self._opening = asyncio.Lock()
+
+    @property
+    def address(self) -> Address:
+        """Where the backend is."""
+        return self._endpoint.address
 
     @property
     def era(self) -> Era | None:
@@ -248,6 +258,7 @@ class Backend:
                 dialect = self._dialect = await detect(
                     self._endpoint, self._identity, deadline, legacy_first=self._legacy_first
                 )
+                self.openings += 1
             return dialect
         finally:
             self._opening.release()

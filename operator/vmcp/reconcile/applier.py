@@ -5,8 +5,9 @@ import json
 import secrets
 from dataclasses import dataclass
 
+from vmcp.api.kinds import Kind
 from vmcp.kube.client import Conflict, JsonObject, Kube, NotFound
-from vmcp.kube.kinds import DEPLOYMENT, SECRET
+from vmcp.kube.kinds import DEPLOYMENT, LEASE, SECRET
 from vmcp.reconcile.desired import Owned
 from vmcp.reconcile.names import SESSION_KEY, labels, owner_reference, session_secret_name
 
@@ -66,7 +67,7 @@ class Applier:
         key = owned.kind.plural, owned.name
         body = json.dumps(owned.body, sort_keys=True)
         last = applied.get(key)
-        if seen is not None and last == _Applied(body, _version(seen)):
+        if seen is not None and last == _Applied(body, _version(owned.kind, seen)):
             return seen
         try:
             # The watch shows only what carries our labels: before creating, ask whether a stranger has the name.
@@ -75,11 +76,11 @@ class Applier:
             pass
         else:
             _check(owned.kind.name, current, owner)
-            if last == _Applied(body, _version(current)):
+            if last == _Applied(body, _version(owned.kind, current)):
                 return current
             owned = Owned(owned.kind, _with_uid(owned.body, current))
         after = await self._kube.apply(owned.kind, owned.body)
-        applied[key] = _Applied(body, _version(after))
+        applied[key] = _Applied(body, _version(owned.kind, after))
         return after
 
     async def create_session_key(self, owner: JsonObject, *, again: bool) -> None:
@@ -175,12 +176,16 @@ def _check(kind: str, current: JsonObject, owner: JsonObject) -> None:
     raise NameTaken(kind, metadata["name"])
 
 
-def _version(obj: JsonObject) -> str:
-    """Changes with all that an apply may set; where the object has a generation, its status does not count."""
+def _version(kind: Kind, obj: JsonObject) -> str:
+    """Changes with all that an apply may set; where the object has a generation, its status does not count.
+
+    A Lease has none, and its gateway writes annotations of its own into it.
+    """
     metadata = obj["metadata"]
-    if "generation" not in metadata:
+    if "generation" not in metadata and kind != LEASE:
         return str(metadata["resourceVersion"])
-    parts = ("uid", "generation", "labels", "annotations", "ownerReferences")
+    ours = ("uid", "generation", "labels", "ownerReferences")
+    parts = ours if kind == LEASE else (*ours, "annotations")
     return json.dumps([metadata.get(part) for part in parts], sort_keys=True)
 
 

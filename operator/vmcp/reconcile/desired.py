@@ -9,7 +9,7 @@ from vmcp.api.gatewayconfig import GatewayConfig, dump_gateway_config
 from vmcp.api.kinds import VIRTUAL_MCP_SERVER, Kind
 from vmcp.api.virtualmcpserver import VirtualMCPServerSpec
 from vmcp.kube.client import JsonObject
-from vmcp.kube.kinds import CONFIG_MAP, DEPLOYMENT, ROLE, ROLE_BINDING, SERVICE, SERVICE_ACCOUNT
+from vmcp.kube.kinds import CONFIG_MAP, DEPLOYMENT, LEASE, ROLE, ROLE_BINDING, SERVICE, SERVICE_ACCOUNT
 from vmcp.reconcile import names
 from vmcp.reconcile.members import CaBundle
 
@@ -59,6 +59,8 @@ def desired(wanted: Wanted) -> list[Owned]:
         *account,
         Owned(ROLE, _role(wanted)),
         Owned(ROLE_BINDING, _role_binding(wanted)),
+        # Made here, so that the gateway needs no right to create one.
+        Owned(LEASE, _head(wanted, LEASE, names.lease_name(wanted.name))),
         Owned(CONFIG_MAP, config_map(wanted)),
         Owned(SERVICE, _service(wanted)),
         Owned(DEPLOYMENT, deployment(wanted)),
@@ -110,7 +112,7 @@ def _head(wanted: Wanted, kind: Kind, name: str) -> JsonObject:
 
 
 def _role(wanted: Wanted) -> JsonObject:
-    """The gateway reads its own object and its own ConfigMap, nothing else."""
+    """The gateway reads its own object and its own ConfigMap, and patches its own Lease, nothing else."""
     own = {"verbs": ["get", "list", "watch"]}
     rules = [
         own
@@ -124,6 +126,12 @@ def _role(wanted: Wanted) -> JsonObject:
             "apiGroups": [""],
             "resources": [CONFIG_MAP.plural],
             "resourceNames": [names.config_map_name(wanted.name)],
+        },
+        {
+            "verbs": ["patch"],
+            "apiGroups": [LEASE.group],
+            "resources": [LEASE.plural],
+            "resourceNames": [names.lease_name(wanted.name)],
         },
     ]
     return _head(wanted, ROLE, names.account_name(wanted.name)) | {"rules": rules}

@@ -37,6 +37,11 @@ def account_name(name: str) -> str:
     return f"{name}-vmcp"
 
 
+def lease_name(name: str) -> str:
+    """The Lease in which the gateway tells the operator what its calls show."""
+    return f"{name}-vmcp"
+
+
 def session_secret_name(name: str) -> str:
     """The Secret with the key that seals session ids."""
     return f"{name}-hmac-secret"

@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import socket
+import struct
 import time
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -40,15 +42,28 @@ async def _hang(_: Seen, writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(60)
 
 
-async def _abort(_: Seen, writer: asyncio.StreamWriter) -> None:
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """RST, not FIN: what a crashed server's host or a stateful middlebox sends."""
+    at_once = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
     writer.transport.abort()
+
+
+async def _abort(_: Seen, writer: asyncio.StreamWriter) -> None:
+    _reset(writer)
 
 
 async def _reset_in_body(_: Seen, writer: asyncio.StreamWriter) -> None:
     writer.write(b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{"jsonrpc"')
     await writer.drain()
     await asyncio.sleep(0.05)
-    writer.transport.abort()
+    _reset(writer)
+
+
+async def _ends_in_body(_: Seen, writer: asyncio.StreamWriter) -> None:
+    writer.write(b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{"jsonrpc"')
+    await writer.drain()
+    writer.close()
 
 
 def _endless(head: bytes, piece: bytes) -> Script:
@@ -116,6 +131,7 @@ FAULTS = [
     Fault("hangs", _hang, ErrorCategory.TIMEOUT, "within 0.6 s"),
     Fault("resets", _abort, ErrorCategory.CONNECT, "closed the connection"),
     Fault("resets in the body", _reset_in_body, ErrorCategory.CONNECT, "closed the connection"),
+    Fault("ends in the body", _ends_in_body, ErrorCategory.CONNECT, "closed the connection"),
     Fault("html", _always(answer("200 OK", _HTML, kind="text/html")), ErrorCategory.PROTOCOL, "HTML"),
     Fault("text", _always(answer("200 OK", b"ok", kind="text/plain")), ErrorCategory.PROTOCOL, "MCP server"),
     Fault("other json", _always(answer("200 OK", b'{"status":"up"}')), ErrorCategory.PROTOCOL, "JSON-RPC"),
@@ -133,7 +149,7 @@ FAULTS = [
     Fault("406 with JSON-RPC", _jsonrpc("406 Not Acceptable", code=-32600), ErrorCategory.HTTP_4XX, "406"),
     Fault("421", _always(answer("421 Misdirected Request", b"no", kind="text/plain")), ErrorCategory.HTTP_4XX, "Host"),
     Fault(
-        "redirect",
+        "redirect loop",
         _always(answer("307 Temporary Redirect", b"", "location: /mcp")),
         ErrorCategory.REDIRECT,
         "final URL",

@@ -1,0 +1,1 @@
+"""What a call through the gateway costs, beside Envoy's MCP router and FastMCP's proxy; `make bench-gateway`."""

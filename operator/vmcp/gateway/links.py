@@ -1,0 +1,240 @@
+"""Sessions that a Legacy client has with backends for itself alone.
+
+Clients that backends cannot ask anything share the gateway's own session with each backend. One that declared
+sampling, elicitation or roots, subscribed to a resource or chose a log level gets its own: a server keeps all of these
+per session. Such a session is opened by the first call that needs it, and ends with the client's.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from vmcp.api.category import ErrorCategory
+from vmcp.gateway.upstream import Upstream
+from vmcp.mcp.backend import Backend, BackendError, Era, Message, Reply
+from vmcp.mcp.transport import Transport
+
+log = logging.getLogger(__name__)
+
+MAX_LINKS: Final = 10_000
+ASIDE_S: Final = 10.0
+"""For what is sent besides calls: subscriptions, levels, notifications."""
+FIRST_RETRY_S: Final = 0.5
+LAST_RETRY_S: Final = 30.0
+
+Deliver = Callable[["Link", Message], None]
+"""Takes what a backend says outside of calls."""
+
+
+class Link:
+    """One client's session with one backend.
+
+    Attributes:
+        backend: the connection that the client's requests go over.
+        uris: resources that the client subscribed to.
+        level: log level that the client chose, empty = none.
+        calls: requests under way.
+        ready: what the backend says outside of calls is heard, as far as it says anything.
+    """
+
+    def __init__(self, upstream: Upstream, backend: Backend, deliver: Deliver, *, level: str = "") -> None:
+        self.upstream = upstream
+        self.backend = backend
+        self.uris: set[str] = set()
+        self.level = level
+        self.calls = 0
+        self.ready = asyncio.Event()
+        self._deliver = deliver
+        self._opened = asyncio.Event()
+        self._opening = asyncio.Lock()
+        self._told_of = 0
+        self._period: asyncio.Timeout | None = None
+
+    async def open(self, *, timeout: float) -> None:
+        """Open the session, and tell a new one what the one before it knew. Returns at once when open.
+
+        Raises:
+            BackendError: as `Backend.open`.
+        """
+        if self._told_of and self._told_of == self.backend.openings:
+            return
+        async with self._opening:
+            await self.backend.open(timeout=timeout)
+            if self._told_of != self.backend.openings:
+                self._told_of = self.backend.openings
+                await self._tell_again()
+        self._opened.set()
+
+    async def ask(self, method: str, params: bytes, *, timeout: float = ASIDE_S) -> Reply:
+        """The response to a request that belongs to no call of the client's. Raises BackendError."""
+        exchange = await self.backend.request(method, params, timeout=timeout)
+        return await exchange.response()
+
+    async def subscribe(self, uri: str) -> Reply | None:
+        """Hear of updates of this resource; the backend's own response, None where its era has no such request.
+
+        Raises:
+            BackendError: no session.
+        """
+        await self.open(timeout=ASIDE_S)
+        if self.backend.era is Era.MODERN:
+            self.uris.add(uri)
+            self._listen_anew()
+            return None
+        reply = await self.ask("resources/subscribe", _uri(uri))
+        if reply.error is None:
+            self.uris.add(uri)
+        return reply
+
+    def expect(self, uris: Iterable[str]) -> None:
+        """Subscribe to these too, as soon as the backend can be reached."""
+        self.uris.update(uris)
+        self._opened.set()
+
+    async def unsubscribe(self, uri: str) -> Reply | None:
+        """As `subscribe`."""
+        await self.open(timeout=ASIDE_S)
+        self.uris.discard(uri)
+        if self.backend.era is Era.MODERN:
+            self._listen_anew()
+            return None
+        return await self.ask("resources/unsubscribe", _uri(uri))
+
+    async def set_level(self, level: str) -> None:
+        """Hear of log messages from this level on. A backend that cannot is no error."""
+        self.level = level
+        if self._told_of and self.backend.era is Era.LEGACY and "logging" in self.backend.capabilities:
+            try:
+                await self.ask("logging/setLevel", msgspec.json.encode({"level": level}))
+            except BackendError as error:
+                log.info("backend %s: log level not set: %s", self.upstream.name, error)
+
+    async def run(self) -> None:
+        """Hear what the backend says outside of calls, until cancelled; then end the session."""
+        retry_s = FIRST_RETRY_S
+        try:
+            while True:
+                await self._opened.wait()
+                silent = False
+                try:
+                    if self.upstream.usable:
+                        async with asyncio.timeout(None) as self._period:
+                            await self._hear()
+                            retry_s = FIRST_RETRY_S
+                except TimeoutError:
+                    continue
+                except BackendError as error:
+                    silent = error.category is ErrorCategory.HTTP_4XX
+                finally:
+                    self._period = None
+                    self.ready.clear()
+                if silent:
+                    # It offers no stream: until the client subscribes to something there is nothing to hear.
+                    self.ready.set()
+                    self._opened.clear()
+                    continue
+                await asyncio.sleep(retry_s)
+                retry_s = min(retry_s * 2, LAST_RETRY_S)
+        except Exception:
+            log.exception("backend %s: a client's session failed", self.upstream.name)
+        finally:
+            await self.backend.close()
+
+    async def _hear(self) -> None:
+        await self.open(timeout=ASIDE_S)
+        async for message in self.backend.messages(tuple(sorted(self.uris)), opened=self.ready.set):
+            self._deliver(self, message)
+
+    def _listen_anew(self) -> None:
+        self.ready.clear()
+        self._opened.set()
+        if self._period is not None:
+            self._period.reschedule(asyncio.get_running_loop().time())
+
+    async def _tell_again(self) -> None:
+        if self.backend.era is Era.LEGACY:
+            if self.level:
+                await self.set_level(self.level)
+            for uri in sorted(self.uris):
+                await self.ask("resources/subscribe", _uri(uri))
+
+
+class Links:
+    """All of them, bounded: where there are too many, the one idle for longest ends and is opened anew when needed.
+
+    Args:
+        tasks: owns what hears the backends.
+    """
+
+    def __init__(self, *, transport: Transport, tasks: asyncio.TaskGroup, version: str) -> None:
+        self._transport = transport
+        self._tasks = tasks
+        self._version = version
+        self._links: OrderedDict[tuple[str, str], tuple[Link, asyncio.Task[None]]] = OrderedDict()
+        self._backends_of: dict[str, set[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def of(self, session: str, upstream: Upstream, *, capabilities: bytes, level: str, deliver: Deliver) -> Link:
+        """The client's own session with this backend, not yet opened where it is new."""
+        key = (session, upstream.name)
+        found = self._links.get(key)
+        if found is not None and found[0].upstream is upstream:
+            self._links.move_to_end(key)
+            return found[0]
+        if found is not None:
+            # The backend is another by now.
+            self._end(key)
+        if len(self._links) >= MAX_LINKS:
+            self._make_room()
+        link, task = self.start(upstream, deliver, capabilities=capabilities, level=level)
+        self._links[key] = (link, task)
+        self._backends_of.setdefault(session, set()).add(upstream.name)
+        return link
+
+    def start(
+        self, upstream: Upstream, deliver: Deliver, *, capabilities: bytes = b"{}", level: str = "", legacy: bool = True
+    ) -> tuple[Link, asyncio.Task[None]]:
+        """A session that the caller ends, by cancelling the task."""
+        backend = Backend(
+            self._transport,
+            upstream.backend.address,
+            client_name="vmcp-gateway",
+            client_version=self._version,
+            client_capabilities=capabilities,
+            legacy_first=legacy,
+        )
+        link = Link(upstream, backend, deliver, level=level)
+        return link, self._tasks.create_task(link.run())
+
+    def of_session(self, session: str) -> list[Link]:
+        """Those that the client has."""
+        return [self._links[session, name][0] for name in sorted(self._backends_of.get(session, ()))]
+
+    def end(self, session: str) -> None:
+        """The client has left."""
+        for name in tuple(self._backends_of.get(session, ())):
+            self._end((session, name))
+
+    def _end(self, key: tuple[str, str]) -> None:
+        _, task = self._links.pop(key)
+        task.cancel()
+        names = self._backends_of[key[0]]
+        names.discard(key[1])
+        if not names:
+            del self._backends_of[key[0]]
+
+    def _make_room(self) -> None:
+        for key, (link, _) in self._links.items():
+            if not link.calls and not link.uris:
+                self._end(key)
+                return
+
+
+def _uri(uri: str) -> bytes:
+    return msgspec.json.encode({"uri": uri})
