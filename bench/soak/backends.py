@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Final
 
 import uvloop
-
 from bench.health.backend import Canned, Clerk
 
 PORT: Final = 8700

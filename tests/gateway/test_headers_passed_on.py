@@ -135,7 +135,7 @@ async def test_the_trace_context_in_meta_reaches_the_backend(tmp_path: Path) -> 
 async def test_what_a_caller_sends_is_never_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     secret = "hunter2"
     caplog.set_level("DEBUG")
-    scripted = Scripted({"tools/call": b"[]"}, modern=False)
+    scripted = Scripted({"tools/call": b'{"content":[]}'}, modern=False)
     backend = BackendServer(lambda: scripted)
     backend.start()
     try:

@@ -13,6 +13,8 @@ from tests.health.fakeclock import FakeClock, FastForwardLoop, stand_still
 
 from vmcp.health.scheduler import AFTER_FAULT_S, TURN_GAP_S, Scheduler
 
+LOG = logging.getLogger("vmcp.health.scheduler")
+"""Silent meanwhile: work breaks and the loop stands still by the hundred."""
 HOSTS = "ab"
 KEYS = [f"{host}/{number}" for host in HOSTS for number in range(4)]
 EVERY_S = 30.0
@@ -56,7 +58,7 @@ def host_of(key: str) -> str:
 class SchedulerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        logging.getLogger("vmcp.health.scheduler").setLevel(logging.CRITICAL)
+        LOG.disabled = True
         self.loop = FastForwardLoop()
         self.model: dict[str, Turn] = {}
         self.takes: dict[str, float] = {}
@@ -240,6 +242,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         try:
             self.is_left_alone()
         finally:
+            LOG.disabled = False
             self.running.cancel()
             self.loop.run_until_complete(asyncio.gather(self.running, return_exceptions=True))
             self.loop.close()

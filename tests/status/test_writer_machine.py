@@ -29,6 +29,8 @@ from vmcp.status.news import has_news
 from vmcp.status.recall import read_status
 from vmcp.status.writer import SMALLEST_SHARE, WRITE_GAP_S, StatusWriter
 
+LOG = logging.getLogger("vmcp.status.writer")
+"""Silent meanwhile: writes fail by the hundred."""
 HEARTBEAT_S = 300.0
 CALL_S = 0.02
 A_MOMENT_S = 1e-6
@@ -133,7 +135,7 @@ class Api:
 class WriterMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        logging.getLogger("vmcp.status.writer").setLevel(logging.CRITICAL)
+        LOG.disabled = True
         self.loop = FastForwardLoop()
         self.clock = FakeClock()
         self.api = Api(self.clock)
@@ -279,6 +281,7 @@ class WriterMachine(RuleBasedStateMachine):
         try:
             self.is_left_alone()
         finally:
+            LOG.disabled = False
             self.running.cancel()
             self.loop.run_until_complete(asyncio.gather(self.running, return_exceptions=True))
             self.loop.close()

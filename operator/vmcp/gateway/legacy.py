@@ -44,8 +44,6 @@ CAPABILITIES: Final = {
     "completions": {},
     "logging": {},
 }
-
-
 TASKS: Final = {"cancel": {}, "requests": {"tools": {"call": {}}}}
 
 

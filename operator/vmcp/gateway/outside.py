@@ -17,13 +17,15 @@ from vmcp.gateway.sessions import Session
 from vmcp.gateway.unavailable import failed, unavailable
 from vmcp.gateway.upstream import Upstream
 from vmcp.mcp import jsonrpc
-from vmcp.mcp.backend import BackendError, ListChanged, Message
+from vmcp.mcp.backend import BackendError, Era, ListChanged, Message
 from vmcp.mcp.dialect import CHANGES
 
 log = logging.getLogger(__name__)
 
 MAX_SUBSCRIPTIONS: Final = 1_000
 """Of one client."""
+MAX_ASKED: Final = 8
+"""Backends asked for a resource that nobody lists."""
 _SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -91,6 +93,20 @@ class Outside:
             await ask.answer.error(reply.error)
         else:
             await ask.answer.result(b"{}")
+
+    async def read(self, ask: Ask, session: Session) -> bool:
+        """Answer `resources/read` of a resource that nobody lists, if a backend has made it for this client alone."""
+        for link in self._links.of_session(session.ident)[:MAX_ASKED]:
+            if not link.upstream.usable or "resources" not in link.backend.capabilities:
+                continue
+            try:
+                reply = await link.ask("resources/read", ask.params or msgspec.json.encode(ask.fields))
+            except BackendError:
+                continue
+            if reply.result is not None and link.backend.era is Era.LEGACY:
+                await ask.answer.result(reply.result)
+                return True
+        return False
 
     async def set_level(self, ask: Ask, session: Session) -> None:
         """Answer `logging/setLevel`."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from msgspec import Raw
@@ -41,6 +42,7 @@ class Router:
 
     Args:
         dialogues: carry what a backend must answer.
+        own: answers `resources/read` of what a backend shows in one client's session only; False when none does.
         tasks: owns the watches of long calls.
         access: told of every request; None = there is no access log.
     """
@@ -52,12 +54,14 @@ class Router:
         catalog: Catalog,
         metrics: Metrics,
         dialogues: Dialogues,
+        own: Callable[[Ask, Session], Awaitable[bool]],
         tasks: asyncio.TaskGroup,
         access: AccessLog | None = None,
     ) -> None:
         self._fleet = fleet
         self._catalog = catalog
         self._dialogues = dialogues
+        self._own = own
         self._metrics = metrics
         self._access = access
         self._tasks = tasks
@@ -134,6 +138,8 @@ class Router:
             await ask.answer.error(rpc_error(jsonrpc.INVALID_PARAMS, "params.uri must be a string"))
             return
         route = self._catalog.resource(uri)
+        if route is None and ask.session is not None and await self._own(ask, ask.session):
+            return
         if route is None:
             error = rpc_error(jsonrpc.INVALID_PARAMS, f"unknown resource: {uri}", {"uri": uri})
             await ask.answer.error(error)

@@ -101,11 +101,14 @@ class Gateway:
         links = Links(transport=aside, tasks=tasks, version=__version__)
         outside = Outside(links=links, stale=self.fleet.stale, route=catalog.owner, tasks=tasks)
         self.sessions = Sessions(self._changes, ended=outside.ended)
-        self._dialogues = Dialogues(
-            link=outside.link, passive=self._passive, stale=self.fleet.stale, tasks=tasks
-        )
+        self._dialogues = Dialogues(link=outside.link, passive=self._passive, stale=self.fleet.stale, tasks=tasks)
         self._router = Router(
-            fleet=self.fleet, catalog=catalog, metrics=self._metrics, dialogues=self._dialogues, tasks=tasks,
+            fleet=self.fleet,
+            catalog=catalog,
+            metrics=self._metrics,
+            dialogues=self._dialogues,
+            own=outside.read,
+            tasks=tasks,
             access=AccessLog(options.access_log) if options.access_log else None,
         )
         server_info = {"name": config.name, "version": __version__}
