@@ -122,7 +122,9 @@ def _medians(seen: dict[str, list[Turn]]) -> dict[str, Any]:
             "p50_ms": round(statistics.median(turn.p50_ms for turn in turns), 3),
             "p99_ms": round(statistics.median(turn.p99_ms for turn in turns), 3),
             "calls_per_second": round(statistics.median(turn.requests / turn.wall_s for turn in turns)),
-            "core_share": round(statistics.median(turn.cpu_us * turn.requests / turn.wall_s / 1e6 for turn in turns), 2),
+            "core_share": round(
+                statistics.median(turn.cpu_us * turn.requests / turn.wall_s / 1e6 for turn in turns), 2
+            ),
         }
         for name, turns in seen.items()
     }

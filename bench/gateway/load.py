@@ -143,9 +143,7 @@ def run_wrk(door: Door, requests: Sequence[bytes], *, connections: int, seconds:
     )
 
 
-def wrk_command(
-    door: Door, requests: str, *, connections: int, seconds: float
-) -> tuple[list[str], dict[str, str]]:
+def wrk_command(door: Door, requests: str, *, connections: int, seconds: float) -> tuple[list[str], dict[str, str]]:
     """Command and environment; `requests` is a file of requests that zero bytes separate."""
     command = [wrk_binary(), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", f"--timeout={_TIMEOUT_S}s"]
     command += ["--latency", "-s", str(_SCRIPT), f"http://{door.host}:{door.port}/mcp"]

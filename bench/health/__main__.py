@@ -56,6 +56,7 @@ def main() -> None:
     arguments.results.write_text(json.dumps(figures, indent=2) + "\n")
     if arguments.results == RESULTS:
         plots.draw(figures, DOCS)
+        _write_into(DOCS / "health.md", table(figures))
     print(f"\nwritten: {arguments.results}\n\n{table(figures)}")
 
 
@@ -82,6 +83,14 @@ def table(figures: dict[str, Any]) -> str:
         f"| {what} | {form.format(figures[key])} | {asked} |" for what, key, form, asked in rows if key in figures
     ]
     return "\n".join(lines)
+
+
+def _write_into(page: Path, text: str) -> None:
+    """Put the table between the marks of the page."""
+    begin, end = "<!-- figures: written by make bench-health -->", "<!-- end of figures -->"
+    before, _, rest = page.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def _run(name: str, measure: Callable[[], dict[str, object]], figures: dict[str, Any]) -> None:

@@ -176,7 +176,7 @@ class RawClient:
                 yield "", json.loads(await response.aread())
                 return
             event, data = "", ""
-            async for line in response.aiter_lines():
+            async for line in _lines(response):
                 if line.startswith("id:"):
                     event = line[3:].strip()
                 elif line.startswith("data:"):
@@ -185,3 +185,12 @@ class RawClient:
                     if event or data:
                         yield event, json.loads(data) if data else None
                     event, data = "", ""
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[str]:
+    # httpx's own lines end at every separator of Unicode, those of an event stream at CR and LF only.
+    rest = ""
+    async for text in response.aiter_text():
+        *lines, rest = (rest + text).replace("\r\n", "\n").split("\n")
+        for line in lines:
+            yield line

@@ -29,6 +29,35 @@ class LegacySpeaker:
         message = {"jsonrpc": "2.0", "id": ident, "method": method}
         return await self.send(message if params is None else {**message, "params": params}, **headers)
 
+    async def interrupted(self, tool: str, arguments: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
+        """Call a tool and lose the connection after a few events: the messages so far, and the id of the last event."""
+        params = {"name": tool, "arguments": arguments, "_meta": {"progressToken": "p"}}
+        message = {"jsonrpc": "2.0", "id": 77, "method": "tools/call", "params": params}
+        headers = {"Accept": "application/json, text/event-stream", "Mcp-Session-Id": self.session}
+        seen: list[dict[str, Any]] = []
+        last = ""
+        async with (
+            httpx.AsyncClient(timeout=20) as http,
+            http.stream("POST", self.running.url, json=message, headers=headers) as response,
+        ):
+            async for line in response.aiter_lines():
+                if line.startswith("id: "):
+                    last = line[4:]
+                elif line.startswith("data: {"):
+                    seen.append(json.loads(line[6:]))
+                    if len(seen) == 3:
+                        break
+        return seen, last
+
+    async def stream(self, last_event_id: str) -> httpx.Response:
+        headers = {"Accept": "text/event-stream", "Mcp-Session-Id": self.session, "Last-Event-ID": last_event_id}
+        async with httpx.AsyncClient(timeout=20) as http:
+            return await http.get(self.running.url, headers=headers)
+
+    async def resumed(self, last_event_id: str) -> list[dict[str, Any]]:
+        """What came after that event, up to the end of its stream."""
+        return events((await self.stream(last_event_id)).text)
+
 
 class ModernSpeaker:
     """A Modern client."""

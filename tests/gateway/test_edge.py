@@ -46,7 +46,7 @@ async def test_initialize_agrees_on_a_legacy_version(running: Running, offered: 
     assert result["protocolVersion"] == agreed
     assert result["serverInfo"]["name"] == "test"
     assert result["capabilities"]["tools"] == {"listChanged": True}
-    assert "subscribe" not in result["capabilities"]["resources"]
+    assert result["capabilities"]["resources"]["subscribe"]
     assert len(answer.headers["mcp-session-id"]) >= 32
 
 

@@ -12,7 +12,7 @@ from vmcp.api.status import Phase
 from vmcp.health.snapshot import Circuit, Health, Snapshot, Transition
 from vmcp.status.document import document
 from vmcp.status.findings import Blocked, DeploymentState, Finding, Findings
-from vmcp.status.news import has_news, heartbeat_of, is_urgent
+from vmcp.status.news import has_news, heartbeat_of, is_urgent, may_wait_s
 
 NOW = 1_790_000_000.0
 FOUND = Findings("ns", "gate", "u1", 3, url="http://gate", deployment=DeploymentState.AVAILABLE)
@@ -114,3 +114,10 @@ def test_what_rides_along_is_no_news(after: Snapshot, later_s: float) -> None:
 )
 def test_the_compatible_default_of_30s_equals_unset(interval: str | None, seconds: float) -> None:
     assert heartbeat_of(interval) == seconds
+
+
+def test_a_half_open_waits_a_moment_for_the_result_of_its_trial_and_nothing_else_waits() -> None:
+    half_open = Transition(0.0, Circuit.OPEN, Circuit.HALF_OPEN, "open time over")
+    closed = Transition(0.0, Circuit.HALF_OPEN, Circuit.CLOSED, "trial succeeded")
+    assert 0 < may_wait_s(half_open) < 1
+    assert may_wait_s(closed) == may_wait_s(None) == 0

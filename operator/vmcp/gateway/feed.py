@@ -12,6 +12,7 @@ from vmcp.api.category import ErrorCategory
 from vmcp.gateway.listing import Item, Listed, fetch
 from vmcp.gateway.upstream import Upstream
 from vmcp.mcp.backend import BackendError, ListChanged
+from vmcp.mcp.errors import SessionGoneError
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ class Feed:
                     self._stale = set(Listed)
                     self._wake.set()
                 except BackendError as error:
-                    if error.category is ErrorCategory.HTTP_4XX:
+                    if error.category is ErrorCategory.HTTP_4XX and not isinstance(error, SessionGoneError):
                         pause_s = REFRESH_S
                 except Exception:
                     log.exception("backend %s: listening for changes failed", self.upstream.name)

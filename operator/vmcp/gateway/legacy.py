@@ -44,7 +44,7 @@ CAPABILITIES: Final = {
     "completions": {},
     "logging": {},
 }
-TASKS: Final = {"cancel": {}, "requests": {"tools": {"call": {}}}}
+TASKS: Final[Mapping[str, object]] = {"cancel": {}, "requests": {"tools": {"call": {}}}}
 
 
 class Legacy:

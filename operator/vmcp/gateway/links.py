@@ -16,6 +16,7 @@ import msgspec
 from vmcp.api.category import ErrorCategory
 from vmcp.gateway.upstream import Upstream
 from vmcp.mcp.backend import Backend, BackendError, Era, Message, Reply
+from vmcp.mcp.errors import SessionGoneError
 from vmcp.mcp.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 MAX_LINKS: Final = 10_000
 ASIDE_S: Final = 10.0
 """For what is sent besides calls: subscriptions, levels, notifications."""
+LISTEN_S: Final = 1.0
+"""How long the first call waits at most until the backend is listened to."""
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 30.0
 
@@ -51,23 +54,26 @@ class Link:
         self._deliver = deliver
         self._opened = asyncio.Event()
         self._opening = asyncio.Lock()
-        self._told_of = 0
+        self._told_of = self._heard_of = 0
         self._period: asyncio.Timeout | None = None
 
     async def open(self, *, timeout: float) -> None:
-        """Open the session, and tell a new one what the one before it knew. Returns at once when open.
+        """Open the session, tell a new one what the one before it knew, and begin to listen. Returns at once when open.
 
         Raises:
             BackendError: as `Backend.open`.
         """
-        if self._told_of and self._told_of == self.backend.openings:
+        if self._heard_of and self._heard_of == self.backend.openings:
             return
-        async with self._opening:
-            await self.backend.open(timeout=timeout)
-            if self._told_of != self.backend.openings:
-                self._told_of = self.backend.openings
-                await self._tell_again()
+        await self._open_session(timeout)
         self._opened.set()
+        try:
+            # What a call makes the backend say outside of it would be lost before somebody listens.
+            async with asyncio.timeout(min(LISTEN_S, timeout)):
+                await self.ready.wait()
+        except TimeoutError:
+            pass
+        self._heard_of = self._told_of
 
     async def ask(self, method: str, params: bytes, *, timeout: float = ASIDE_S) -> Reply:
         """The response to a request that belongs to no call of the client's. Raises BackendError."""
@@ -127,6 +133,10 @@ class Link:
                             retry_s = FIRST_RETRY_S
                 except TimeoutError:
                     continue
+                except SessionGoneError:
+                    # The server has forgotten all that it knew: open a session and tell it.
+                    await asyncio.sleep(retry_s)
+                    continue
                 except BackendError as error:
                     silent = error.category is ErrorCategory.HTTP_4XX
                 finally:
@@ -144,8 +154,15 @@ class Link:
         finally:
             await self.backend.close()
 
+    async def _open_session(self, timeout: float) -> None:
+        async with self._opening:
+            await self.backend.open(timeout=timeout)
+            if self._told_of != self.backend.openings:
+                self._told_of = self.backend.openings
+                await self._tell_again()
+
     async def _hear(self) -> None:
-        await self.open(timeout=ASIDE_S)
+        await self._open_session(ASIDE_S)
         async for message in self.backend.messages(tuple(sorted(self.uris)), opened=self.ready.set):
             self._deliver(self, message)
 

@@ -31,6 +31,9 @@ from vmcp.mcp.backend import BackendError
 LOCAL_FAILURES: Final = 3
 """Failed calls in a row that open the circuit here, at most: a person waits for each, and for no probe."""
 
+FIRST_TRIAL_S: Final = 2.0
+"""A locally opened circuit is tried after this, then after twice as long each time, up to the policy's timeout."""
+
 TELL_REACHED_S: Final = 10.0
 """That a backend is reached which fails for the operator is told no more often than this."""
 
@@ -238,13 +241,22 @@ class Passive:
 
 
 def local_policy(policy: BreakerPolicy) -> BreakerPolicy:
-    """The backend's policy, but that `LOCAL_FAILURES` failures are enough."""
-    return replace(policy, failure_threshold=min(LOCAL_FAILURES, policy.failure_threshold))
+    """The backend's policy, but that `LOCAL_FAILURES` failures are enough, and that it is tried again soon.
+
+    A blip may be over before the operator sees it: then nobody but this trial brings the backend back.
+    """
+    return replace(
+        policy,
+        failure_threshold=min(LOCAL_FAILURES, policy.failure_threshold),
+        timeout_s=min(FIRST_TRIAL_S, policy.timeout_s),
+        max_timeout_s=policy.timeout_s,
+    )
 
 
 def _on_trial(target: Target) -> Target:
     """The target for the trials: with a session of its own, and nobody's orders."""
-    return replace(target, owner=_OWNER, policy=replace(target.policy, overrule=None))
+    policy = replace(target.policy, overrule=None, breaker=local_policy(target.policy.breaker))
+    return replace(target, owner=_OWNER, policy=policy)
 
 
 def _word(told: Snapshot) -> object:

@@ -36,7 +36,7 @@ from vmcp.reconcile.affected import affected
 from vmcp.reconcile.cache import Cache, Key
 from vmcp.reconcile.reconciler import Reconciler
 from vmcp.status.events import EventRecorder, Reference
-from vmcp.status.news import is_urgent
+from vmcp.status.news import is_urgent, may_wait_s
 from vmcp.status.writer import StatusWriter
 
 DRAIN_S = 5.0
@@ -229,7 +229,7 @@ class _Operator:
     def _changed(self, change: Change) -> None:
         """A check is over, or a circuit moved."""
         if is_urgent(change.before, change.after):
-            self._writer.report(change.owner)
+            self._writer.report(change.owner, within_s=may_wait_s(change.transition))
         if change.transition is not None:
             self._transitions[change.transition.before, change.transition.after] += 1
         key = self._reconciler.key_of(change.owner)

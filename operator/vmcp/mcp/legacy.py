@@ -97,6 +97,10 @@ class LegacyHttp(HttpDialect):
         if response.status == 404 and self.keeps_session:
             response.release()
             raise gone(404)
+        if response.status == 400 and self.keeps_session:
+            message = await answers.read_message(response, deadline, limit=answers.MOST_LIFE_SIGN_BYTES)
+            if speaks_of_session(message.error):
+                raise gone(400)
         self._change_stream(response)
         opened()
         try:

@@ -5,10 +5,12 @@ from datetime import datetime
 from vmcp.api.conditions import Condition
 from vmcp.api.duration import parse_duration
 from vmcp.api.status import DiscoveredBackend, VirtualMCPServerStatus
-from vmcp.health.snapshot import Snapshot
+from vmcp.health.snapshot import Circuit, Snapshot, Transition
 
 HEARTBEAT_S = 300.0
 COMPATIBLE_DEFAULT_S = 30.0
+TRIAL_S = 0.3
+"""Most trials are over within this."""
 
 # An open time is kept on a monotonic clock and shown on the wall clock: read back, it may be a hair off.
 _OPEN_UNTIL_TOLERANCE_S = 1.0
@@ -39,6 +41,15 @@ def is_urgent(before: Snapshot, after: Snapshot) -> bool:
         or before.fingerprint != after.fingerprint
         or before.override != after.override
     )
+
+
+def may_wait_s(transition: Transition | None) -> float:
+    """How long the write of a change may wait, in seconds.
+
+    A write is followed by a second of silence. Written at once, a half-open would delay by that second the news that
+    its trial succeeded, and with it the return of the backend.
+    """
+    return TRIAL_S if transition is not None and transition.after is Circuit.HALF_OPEN else 0.0
 
 
 def heartbeat_of(status_reporting_interval: str | None) -> float:

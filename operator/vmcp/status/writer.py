@@ -89,12 +89,16 @@ class StatusWriter:
         self._busy = 0
         self._counts = Statistics()
 
-    def report(self, uid: str) -> None:
-        """Something about this object may have changed; it is written when there is news."""
+    def report(self, uid: str, *, within_s: float = 0.0) -> None:
+        """Something about this object may have changed; it is written when there is news.
+
+        Args:
+            within_s: the write may wait so long for what is about to follow, to tell both in one.
+        """
         slot = self._slot(uid)
         slot.reported = True
         if not slot.busy:
-            self._schedule(slot, self._clock.monotonic())
+            self._schedule(slot, self._clock.monotonic() + within_s)
 
     def seen(self, uid: str, obj: Mapping[str, object]) -> None:
         """The object as read or watched: news is measured by it, and its version fences the next write."""
