@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 import uvloop
-
 from bench.gateway import contestants
 from bench.gateway.calls import one_turn
 from bench.gateway.contestants import Backends, Running

@@ -16,7 +16,6 @@ import uvloop
 from bench.health.simulated import SimulatedTransport
 
 from vmcp.handlers.garbage import search_rarely
-from vmcp.handlers.measured import MeasuredCheck
 from vmcp.health.monitor import Change, Check, Monitor
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
 from vmcp.health.probe import Probe
@@ -24,6 +23,7 @@ from vmcp.health.snapshot import Circuit
 from vmcp.health.target import Target
 from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport
+from vmcp.process.measured import MeasuredCheck
 
 
 class ExactMonitor(Monitor):

@@ -6,9 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from vmcp.cli.main import app
-from vmcp.handlers import operator as module
-from vmcp.handlers.listener import Address
-from vmcp.handlers.operator import OperatorOptions
+from vmcp.process import operator as module
+from vmcp.process.listener import Address
+from vmcp.process.operator import OperatorOptions
 
 
 class Command:

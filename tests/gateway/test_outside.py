@@ -124,6 +124,11 @@ async def test_clients_that_cannot_be_asked_share_one_session_and_others_have_th
                             await client.call_tool("a_say", {})
                 return seen.methods.count("initialize") - before
 
+            async def healthy() -> bool:
+                return bool((await running.get("/status")).json()["healthy"])
+
+            # The gateway's own two sessions, for calls and for probes, are open by then.
+            await until(healthy)
             await opened(None)
             assert await opened(None, None) == 0
             assert await opened(Person(), Person()) == 2

@@ -63,8 +63,8 @@ def operator(
     debug: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
     """Watch VirtualMCPServers: deploy their gateways, check their backends, report their status."""
-    from vmcp.handlers.listener import Address
-    from vmcp.handlers.operator import OperatorOptions, operate
+    from vmcp.process.listener import Address
+    from vmcp.process.operator import OperatorOptions, operate
 
     log_to_stderr(debug=debug, style=log_format)
     try:

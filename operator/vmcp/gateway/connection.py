@@ -6,7 +6,7 @@ its keep-alive timeout when a late body ends. A client that is merely slow would
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -79,18 +79,18 @@ class Connection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Part of the request line."""
-        self._count(len(url))
+        self._field_bytes += len(url)
+        if self._field_bytes > self._limits.head_bytes:
+            self._too_large()
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; what comes after the body (trailers) is counted and dropped, nobody has read it before acting."""
-        self._count(len(name) + len(value))
-        if self._head_done:
-            return
-        if len(self.headers) >= self._limits.headers:
-            self._refusal = 431
-            raise ValueError("too many headers")
-        super().on_header(name, value)
+        self._field_bytes += len(name) + len(value)
+        if self._field_bytes > self._limits.head_bytes or len(self.headers) >= self._limits.headers:
+            self._too_large()
+        if not self._head_done:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
@@ -128,11 +128,9 @@ class Connection(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _count(self, length: int) -> None:
-        self._field_bytes += length
-        if self._field_bytes > self._limits.head_bytes:
-            self._refusal = 431
-            raise ValueError("the head is too large")
+    def _too_large(self) -> NoReturn:
+        self._refusal = 431
+        raise ValueError("the head is too large")
 
     def _look(self) -> None:
         """Set the clock of what is owed: the rest of a head, the rest of a body, or a request at all."""

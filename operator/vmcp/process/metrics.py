@@ -20,12 +20,12 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 import vmcp
-from vmcp.handlers.listener import Page
-from vmcp.handlers.measured import DURATION_BOUNDS_S, MeasuredCheck
 from vmcp.handlers.queue import QueueStatistics
 from vmcp.health.scheduler import LATENESS_BOUNDS_S
 from vmcp.health.scheduler import Statistics as SchedulerStatistics
 from vmcp.health.snapshot import Circuit, Health, Snapshot
+from vmcp.process.listener import Page
+from vmcp.process.measured import DURATION_BOUNDS_S, MeasuredCheck
 from vmcp.status.events import EventStatistics
 from vmcp.status.findings import Findings
 from vmcp.status.writer import Statistics as WriterStatistics

@@ -8,8 +8,6 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from vmcp.api.category import ErrorCategory
-from vmcp.handlers.measured import MeasuredCheck
-from vmcp.handlers.metrics import BACKEND_SERIES_MAX, Metrics, Sources
 from vmcp.handlers.queue import KeyedQueue
 from vmcp.health.clock import SystemClock
 from vmcp.health.monitor import Check, Monitor
@@ -17,6 +15,8 @@ from vmcp.health.outcome import Outcome
 from vmcp.health.policy import HealthPolicy
 from vmcp.health.snapshot import Circuit, Health, Snapshot
 from vmcp.health.target import Target
+from vmcp.process.measured import MeasuredCheck
+from vmcp.process.metrics import BACKEND_SERIES_MAX, Metrics, Sources
 from vmcp.status.events import EventStatistics
 from vmcp.status.findings import DeploymentState, Findings
 from vmcp.status.writer import Statistics

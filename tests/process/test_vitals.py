@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from vmcp.handlers.listener import Page
-from vmcp.handlers.vitals import Vitals
+from vmcp.process.listener import Page
+from vmcp.process.vitals import Vitals
 
 
 @dataclass

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from vmcp.api.category import ErrorCategory
-from vmcp.handlers.tracing import ENDPOINT, Tracing, tracing
 from vmcp.health.monitor import Check
 from vmcp.health.outcome import Outcome
 from vmcp.health.policy import HealthPolicy
 from vmcp.health.target import Target
+from vmcp.process.tracing import ENDPOINT, Tracing, tracing
 
 TARGET = Target("alpha", "http://alpha/mcp", HealthPolicy())
 

@@ -4,8 +4,8 @@ import resource
 
 import pytest
 
-from vmcp.handlers import filelimit as module
-from vmcp.handlers.filelimit import RESERVE, FileLimit
+from vmcp.process import filelimit as module
+from vmcp.process.filelimit import RESERVE, FileLimit
 
 
 class Limits:

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from tests.handlers.waiting import until
 
-from vmcp.handlers import listener as module
-from vmcp.handlers.listener import Address, Listener, Page
+from vmcp.process import listener as module
+from vmcp.process.listener import Address, Listener, Page
 
 
 def _broken() -> Page:

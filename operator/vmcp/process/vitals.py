@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from vmcp.handlers.listener import Page
+from vmcp.process.listener import Page
 
 SCHEDULER_LAG_MAX_S = 30.0
 WATCH_SILENT_MAX_S = 180.0

@@ -9,18 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vmcp.api.kinds import MCP_SERVER
-from vmcp.handlers.filelimit import FileLimit
 from vmcp.handlers.garbage import search_rarely
 from vmcp.handlers.inbox import Inbox, Seen
 from vmcp.handlers.leases import Leases
-from vmcp.handlers.listener import Address, Listener, Page
-from vmcp.handlers.measured import MeasuredCheck
-from vmcp.handlers.metrics import Metrics, Sources
 from vmcp.handlers.queue import KeyedQueue
 from vmcp.handlers.resync import Resync
-from vmcp.handlers.schemacheck import SchemaCheck
-from vmcp.handlers.tracing import Tracing, tracing
-from vmcp.handlers.vitals import Vitals
 from vmcp.handlers.watchage import WatchAge
 from vmcp.handlers.watching import Watching, watch
 from vmcp.health.clock import SystemClock
@@ -32,6 +25,13 @@ from vmcp.kube.kinds import LEASE
 from vmcp.kube.lease import Alone, Leadership, Lease, LeaseLost, identity, lease_name, own_namespace
 from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport
+from vmcp.process.filelimit import FileLimit
+from vmcp.process.listener import Address, Listener, Page
+from vmcp.process.measured import MeasuredCheck
+from vmcp.process.metrics import Metrics, Sources
+from vmcp.process.schemacheck import SchemaCheck
+from vmcp.process.tracing import Tracing, tracing
+from vmcp.process.vitals import Vitals
 from vmcp.reconcile.affected import affected
 from vmcp.reconcile.cache import Cache, Key
 from vmcp.reconcile.reconciler import Reconciler

@@ -1,0 +1,1 @@
+"""The operator as one process: how its parts are joined, its signs of life, its metrics and traces."""
