@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance lint format crds taxonomy control-plane bench-health soak clean
+.PHONY: help demo test conformance lint format crds taxonomy control-plane bench-health bench-gateway soak clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ $(BENCH_READY): $(READY)
 
 bench-health: $(BENCH_READY) control-plane ## The health engine's figures, beside Envoy and blackbox_exporter; 10 minutes.
 	PYTHONPATH=. $(BIN)/python -m bench.health $(BENCH_ARGS)
+
+bench-gateway: $(BENCH_READY) ## What a call costs, beside Envoy's MCP router and FastMCP's proxy; 12 minutes, needs wrk.
+	PYTHONPATH=. $(BIN)/python -m bench.gateway $(BENCH_ARGS)
 
 soak: $(BENCH_READY) control-plane ## The operator among flapping backends for 20 minutes: memory and lateness over time.
 	PYTHONPATH=. $(BIN)/python -m bench.soak $(SOAK_ARGS)

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from bench.gateway import calls, faults, footprint, plots
+from bench.gateway import calls, edges, faults, footprint, plots
 from bench.gateway.load import wrk_binary
 
 ROOT: Final = Path(__file__).parents[2]
@@ -34,6 +34,7 @@ def parts(rounds: int, seconds: float) -> dict[str, Callable[[], dict[str, objec
         "initialize": lambda: footprint.initialize(rounds),
         "list": lambda: footprint.listing(rounds),
         "sessions": footprint.sessions,
+        "edges": lambda: edges.measure(rounds, seconds / 2),
         "soak": footprint.soak,
     }
 

@@ -93,10 +93,7 @@ class Canned(asyncio.Protocol):
         """llhttp."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         url, self._body, self._url = self._url, [], b""
-        if url.startswith(b"/mcp"):
-            answer = self._answer(body)
-        else:
-            answer = self._controlled(url.decode().split("/")[1:])
+        answer = self._answer(body) if url.startswith(b"/mcp") else self._controlled(url.decode().split("/")[1:])
         if answer:
             self._transport.write(answer)
 

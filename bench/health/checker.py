@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import uvloop
 from bench.health.simulated import SimulatedTransport
 
-from vmcp.handlers.garbage import search_rarely
+from vmcp.process.garbage import search_rarely
 from vmcp.health.monitor import Change, Check, Monitor
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
 from vmcp.health.probe import Probe

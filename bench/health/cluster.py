@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
 
+import uvloop
 from bench.health.checker import targets
 from bench.health.process import Backend, backend
 
@@ -120,7 +121,7 @@ def flips() -> dict[str, object]:
     """1,000 objects of 10 backends each; all 10,000 fail at once, with a failure threshold of 1."""
     _raise_limit()
     with backend() as server, ControlPlane(crds=CRDS) as control_plane:
-        return asyncio.run(_flips(server, control_plane))
+        return uvloop.run(_flips(server, control_plane))
 
 
 async def _flips(server: Backend, control_plane: ControlPlane) -> dict[str, object]:
@@ -164,7 +165,7 @@ def opening() -> dict[str, object]:
         backend() as stays,
         ControlPlane(crds=CRDS) as control_plane,
     ):
-        return asyncio.run(_opening(refuses, hangs, stays, control_plane))
+        return uvloop.run(_opening(refuses, hangs, stays, control_plane))
 
 
 async def _opening(refuses: Backend, hangs: Backend, stays: Backend, control_plane: ControlPlane) -> dict[str, object]:

@@ -44,7 +44,8 @@ def _saturation(figures: Mapping[str, Any], path: Path) -> None:
         axes.plot(turns, [row] * len(turns), "|", color="black", markersize=8)
         axes.text(max(turns), row, f"  {middle:,}", va="center")
         axes.text(0, row, f"{label}  ", va="center", ha="right")
-    axes.axvline(15_000, color=_ASKED, linewidth=1, linestyle="--")
+    ours = len(names) - 1
+    axes.plot([15_000] * 2, [ours - 0.42, ours + 0.42], color=_ASKED, linewidth=1, linestyle="--")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.set_xlim(0, max(max(turns) for turns in rounds.values()) * 1.15)
@@ -64,7 +65,7 @@ def _lateness(curves: Mapping[str, Mapping[str, float]], path: Path) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("lateness, ms (dashed: asked for at p99)")
     axes.set_ylabel("share of checks, %")
-    axes.legend(frameon=False, loc="center right")
+    axes.legend(frameon=False, loc="upper left")
     _save(figure, path)
 
 
@@ -77,7 +78,7 @@ def _budget(figures: Mapping[str, Any], path: Path) -> None:
     for row, (title, share, asked) in enumerate(reversed(bars)):
         axes.barh(row, share * 100, color=_OURS, height=0.55)
         axes.plot([asked * 100] * 2, [row - 0.4, row + 0.4], color=_ASKED, linestyle="--", linewidth=1)
-        axes.text(share * 100, row, f"  {share:.1%}", va="center")
+        axes.text(max(share, asked if share > asked / 2 else 0) * 100, row, f"  {share:.1%}", va="center")
         axes.text(0, row, f"{title}  ", va="center", ha="right")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

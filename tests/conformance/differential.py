@@ -6,8 +6,10 @@ Not named as a test: it needs npm, so that `make conformance` runs it and `make 
 import asyncio
 import json
 import re
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -291,3 +293,32 @@ async def test_calls_of_the_official_client(
         each.pop("resultType", None)
         each.pop("_meta", None)
     assert comparable(shown[1]) == comparable(shown[0])
+
+
+async def test_a_url_that_must_be_opened_first_is_shown_to_a_modern_client(urls: tuple[str, str]) -> None:
+    shown: list[str] = []
+
+    async def open_url(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        shown.append(getattr(params, "url", ""))
+        return ElicitResult(action="accept")
+
+    arguments = {"url": "https://example.com/z", "elicitationId": "e3", "errorPath": True}
+    async with Client(urls[1], mode="2026-07-28", elicitation_callback=open_url, cache=None) as client:
+        result = await client.call_tool(PREFIX + "trigger-url-elicitation", arguments)
+    assert not result.is_error
+    assert shown == ["https://modelcontextprotocol.io", "https://example.com/z"]
+
+
+def test_the_official_typescript_client(urls: tuple[str, str]) -> None:
+    installed = install()
+    script = Path(__file__).with_name("client.mjs")
+    command = [installed.node, script, installed.sdk, urls[1], PREFIX]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout) == {
+        "server": "conformance",
+        "sum": "The sum of 2 and 3 is 5.",
+        "progress": [1, 2],
+        "asked": ["elicitation/create", "roots/list", "sampling/createMessage"],
+        "updated": ["demo://resource/static/document/features.md"],
+    }

@@ -31,12 +31,14 @@ class Installed:
         node: the program.
         suite: script of the official conformance suite.
         everything: script of the TypeScript reference server with every feature of the Legacy era.
+        sdk: folder of the official TypeScript SDK.
         fixtures: folder of the package `mcp_everything_server`, the official SDK's server with the suite's fixtures.
     """
 
     node: Path
     suite: Path
     everything: Path
+    sdk: Path
     fixtures: Path
 
 
@@ -54,6 +56,7 @@ def install() -> Installed:
         node=node,
         suite=modules / "conformance" / "dist" / "index.js",
         everything=modules / "server-everything" / "dist" / "index.js",
+        sdk=modules / "sdk",
         fixtures=_fixtures(folder),
     )
 

@@ -43,6 +43,7 @@ class Seen:
         self.levels: list[str] = []
         self.methods: list[str] = []
         self.deleted = 0
+        self.streams = 0
 
 
 def _ask_word() -> Elicit[Word]:
@@ -158,7 +159,12 @@ class Counting:
                     self._seen.methods.append(json.loads(message["body"]).get("method", "response"))
             return message
 
-        await self._app(scope, noted if scope["type"] == "http" else receive, send)
+        streams = scope.get("method") == "GET"
+        self._seen.streams += streams
+        try:
+            await self._app(scope, noted if scope["type"] == "http" else receive, send)
+        finally:
+            self._seen.streams -= streams
 
 
 @contextlib.contextmanager

@@ -51,7 +51,11 @@ async def test_hidden_renamed_and_contested_tools(tmp_path: Path) -> None:
                 for hidden in ("add", "slow", "count", "alpha_whoami"):
                     refused = await asked.ask("tools/call", {"name": hidden, "arguments": {}})
                     assert refused.json()["error"]["code"] == -32602
-            assert 'vmcp_gateway_list_items_left_out{list="tools"} 1.0' in (await running.get("/metrics")).text
+            await tools(running)
+            metrics = (await running.get("/metrics")).text
+            assert 'vmcp_gateway_list_items{list="tools"} 3.0' in metrics
+            assert 'vmcp_gateway_list_items_left_out{list="tools"} 1.0' in metrics
+            assert 'vmcp_gateway_lists_total{cache="hit",list="tools"}' in metrics
 
             content["aggregation"] = {"excludeAllTools": True}
             running.write(content)

@@ -1,5 +1,6 @@
 """The official SDK's client, in each of its modes, sees several backends of either era as one server."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -137,3 +138,18 @@ async def test_a_completion_is_asked_of_the_prompts_backend(connect: Connect) ->
         with pytest.raises(MCPError) as caught:
             await client.complete(PromptReference(type="ref/prompt", name="beta_greet"), {"name": "who", "value": "A"})
         assert caught.value.code == -32601
+
+
+async def test_progress_of_calls_at_once_goes_to_the_client_of_each(connect: Connect, kind: str) -> None:
+    async def counted(steps: int) -> list[tuple[float, float | None]]:
+        seen: list[tuple[float, float | None]] = []
+
+        async def progress(done: float, total: float | None, message: str | None) -> None:
+            seen.append((done, total))
+
+        async with connect() as client:
+            await client.call_tool("beta_count", {"to": steps}, progress_callback=progress)
+        return seen
+
+    for steps, seen in zip((5, 9), await asyncio.gather(counted(5), counted(9)), strict=True):
+        assert seen == ([] if kind == "legacy-json" else [(step, steps) for step in range(steps)])

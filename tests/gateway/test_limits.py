@@ -195,6 +195,15 @@ async def test_what_comes_after_a_chunked_body_is_no_header(tmp_path: Path) -> N
         assert (await client.rest()).startswith(b"HTTP/1.1 200 ")
 
 
+async def test_what_comes_after_a_chunked_body_is_bounded_too(tmp_path: Path) -> None:
+    async with served(tmp_path) as running:
+        client = await Raw.open(running)
+        await client.send(post(b"", b"Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"") + b"0\r\n")
+        await client.send(b"X: y\r\n" * 20_000)
+        assert b"200 OK" not in await client.rest()
+        await answers(running)
+
+
 async def test_pipelined_requests_are_answered_in_their_order(tmp_path: Path) -> None:
     async with served(tmp_path) as running:
         client = await Raw.open(running)

@@ -7,7 +7,7 @@ import pytest
 from mcp import Client, MCPError
 from tests.gateway.asking import URI, Person, Seen, asking_backend
 from tests.gateway.speakers import LegacySpeaker
-from tests.gateway.world import backend, config, entry, gateway, until
+from tests.gateway.world import FAST, backend, config, entry, gateway, until
 
 # Both eras are spoken here on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
@@ -198,3 +198,34 @@ async def test_an_event_that_nobody_sent_cannot_be_resumed(tmp_path: Path) -> No
                 answer = await client.stream(event)
                 assert answer.status_code == 400, event
                 assert json.loads(answer.content)["error"]["code"] == -32600
+
+
+async def test_a_subscription_follows_a_backend_that_moved(tmp_path: Path) -> None:
+    before, after = Seen(), Seen()
+    with asking_backend("legacy", before) as old, asking_backend("legacy", after) as new:
+        async with (
+            gateway(tmp_path, config(entry("a", old.url))) as running,
+            Person().client(running.url, "legacy") as client,
+        ):
+            await listed(client)
+            await client.subscribe_resource(URI)
+            running.write(config(entry("a", new.url)))
+            await until(lambda: after.subscribed == [URI] and before.deleted)
+
+
+async def test_nothing_is_kept_open_to_a_backend_that_is_out(tmp_path: Path) -> None:
+    seen = Seen()
+    with asking_backend("legacy", seen) as asking:
+        async with (
+            gateway(tmp_path, config(entry("a", asking.url))) as running,
+            Person().client(running.url, "legacy") as client,
+        ):
+            await listed(client)
+            await client.call_tool("a_say", {})
+            await until(lambda: seen.streams == 2)
+            word = {"override": {"mode": "forcedOpen"}}
+            handling = {**FAST, "perBackend": {"a": word}}
+            running.write(config(entry("a", asking.url), operational={"failureHandling": handling}))
+            await until(lambda: seen.streams == 0)
+            running.write(config(entry("a", asking.url)))
+            await until(lambda: seen.streams == 2)

@@ -158,6 +158,8 @@ class HttpAnswer(Answer):
         """The response: an error, under the HTTP status that the client's era has for its code."""
         if self.era is Era.MODERN and error.code == jsonrpc.RESOURCE_NOT_FOUND:
             error = JsonRpcError(jsonrpc.INVALID_PARAMS, error.message, error.data)
+        elif self.era is Era.MODERN and error.code == jsonrpc.URL_ELICITATION_REQUIRED:
+            error = JsonRpcError(jsonrpc.INTERNAL_ERROR, error.message, error.data)
         status = _MODERN_STATUS.get(error.code, 200) if self.era is Era.MODERN else 200
         await self._respond(status, jsonrpc.encode_error(self.ident, error))
 

@@ -15,6 +15,21 @@ from uvicorn.server import ServerState
 from vmcp.gateway.limits import Limits
 
 
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Headers that come after the body: counted and dropped, since nobody has read them before acting."""
+
+    def __init__(self, most_bytes: int, exceeded: Callable[[], NoReturn]) -> None:
+        super().__init__()
+        self.size = 0
+        self._most_bytes = most_bytes
+        self._exceeded = exceeded
+
+    def append(self, header: tuple[bytes, bytes]) -> None:
+        self.size += len(header[0]) + len(header[1])
+        if self.size > self._most_bytes:
+            self._exceeded()
+
+
 class Connection(HttpToolsProtocol):
     """A connection within limits.
 
@@ -37,7 +52,8 @@ class Connection(HttpToolsProtocol):
         self._cut = cut
         self._refusal = 0
         self._head_bytes = 0
-        self._field_bytes = 0
+        self._chunk_bytes = 0
+        self._trailers = _Trailers(self._limits.head_bytes, self._too_large)
         self._began = False
         self._head_done = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -61,6 +77,7 @@ class Connection(HttpToolsProtocol):
         """Parse, then see what is still owed to us."""
         # The chunk in which a head begins may be mostly of what came before it.
         further = self._began and not self._head_done
+        self._chunk_bytes = len(data)
         super().data_received(data)
         if self.parser is None or self.transport.is_closing():
             return
@@ -75,27 +92,22 @@ class Connection(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._began, self._head_done = True, False
-        self._head_bytes = self._field_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        """Part of the request line."""
-        self._field_bytes += len(url)
-        if self._field_bytes > self._limits.head_bytes:
-            self._too_large()
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; what comes after the body (trailers) is counted and dropped, nobody has read it before acting."""
-        self._field_bytes += len(name) + len(value)
-        if self._field_bytes > self._limits.head_bytes or len(self.headers) >= self._limits.headers:
-            self._too_large()
-        if not self._head_done:
-            super().on_header(name, value)
+        self._head_bytes = self._trailers.size = 0
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
+        limits = self._limits
+        if len(self.headers) > limits.headers:
+            self._too_large()
+        # A head that came in one small chunk needs no counting.
+        if self._head_bytes + self._chunk_bytes > limits.head_bytes:
+            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if size > limits.head_bytes:
+                self._too_large()
         self._head_done = True
         super().on_headers_complete()
+        # The request has the list of its headers; what the parser still finds must not get into it.
+        self.headers = self._trailers
 
     def on_message_complete(self) -> None:
         """The request is complete."""

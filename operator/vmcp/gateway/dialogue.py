@@ -24,10 +24,11 @@ from vmcp.gateway.links import Link
 from vmcp.gateway.params import param_headers
 from vmcp.gateway.passive import Passive
 from vmcp.gateway.passthrough import Passed, beside
-from vmcp.gateway.questions import ANSWER_S, CAPABILITY_OF, Tell
+from vmcp.gateway.questioning import Questioning, may_be_asked, tell_of, undeclared
 from vmcp.gateway.results import InputRequired, for_legacy, for_modern, without_envelope
-from vmcp.gateway.sessions import Session, declared_in
+from vmcp.gateway.sessions import Session
 from vmcp.gateway.upstream import Upstream
+from vmcp.gateway.urlelicitation import OPENED_STATE, links_to_open
 from vmcp.mcp import jsonrpc
 from vmcp.mcp.backend import Backend, BackendError, Era, Exchange, ListChanged, Message, Reply
 from vmcp.mcp.jsonrpc import JsonRpcError
@@ -106,6 +107,11 @@ class Dialogues:
         state = ask.text("requestState") if ask.era is Era.MODERN and "requestState" in ask.fields else None
         if state is not None and state.startswith(STATE_PREFIX):
             return await self._resume(ask, route, state)
+        if state == OPENED_STATE:
+            # The person has been where the backend wanted: the same call again is what it waits for.
+            ask.fields.pop("inputResponses", None)
+            del ask.fields["requestState"]
+            ask.params = b""
         session = ask.session
         if session is not None and "task" in ask.fields:
             # Servers keep tasks per session.
@@ -171,7 +177,7 @@ class Dialogues:
             raise
 
     async def _follow(self, ask: Ask, route: Route, era: Era | None, exchange: Exchange) -> str:
-        asked: _Questioning | None = None
+        asked: Questioning | None = None
         try:
             if exchange.streaming:
                 async for message in exchange:
@@ -179,12 +185,12 @@ class Dialogues:
                         if message.method == "notifications/cancelled" and asked is not None:
                             asked.withdraw(message)
                         await self._notified(ask, route.upstream, message)
-                    elif not _may_be_asked(ask, message.method):
-                        await exchange.answer(message.id or b"null", error=_undeclared(message.method))
+                    elif not may_be_asked(ask, message.method):
+                        await exchange.answer(message.id or b"null", error=undeclared(message.method))
                     elif ask.session is not None:
-                        asked = asked or _Questioning(ask, ask.session, exchange, route.upstream, self._tasks)
+                        asked = asked or Questioning(ask, ask.session, exchange, route.upstream, self._tasks)
                         asked.carry(message)
-                    elif self._held.full:
+                    elif self._held.full(route.upstream):
                         busy = rpc_error(jsonrpc.INTERNAL_ERROR, "too many calls wait for their clients")
                         await exchange.answer(message.id or b"null", error=busy)
                     else:
@@ -228,6 +234,10 @@ class Dialogues:
 
     async def _respond(self, ask: Ask, upstream: Upstream, era: Era | None, reply: Reply) -> str:
         if reply.error is not None:
+            asked = links_to_open(ask, reply.error)
+            if asked is not None:
+                await ask.answer.result(asked)
+                return "asked"
             await ask.answer.error(reply.error)
             return "error"
         result = reply.result or b"{}"
@@ -255,13 +265,13 @@ class Dialogues:
             raise _Refused(rpc_error(jsonrpc.INTERNAL_ERROR, message)) from None
         session = ask.session
         for question in questions.values():
-            if session is None or not _may_be_asked(ask, question.method):
+            if session is None or not may_be_asked(ask, question.method):
                 message = f"backend '{upstream.name}' asks for input ({question.method}), which this client cannot give"
                 raise _Refused(rpc_error(jsonrpc.INTERNAL_ERROR, message))
         responses: dict[str, Raw] = {}
         if session is not None:
             asked = [
-                session.questions.ask(_tell(ask, session), question.method, bytes(question.params))
+                session.questions.ask(tell_of(ask, session), question.method, bytes(question.params))
                 for question in questions.values()
             ]
             for (key, question), response in zip(questions.items(), await asyncio.gather(*asked), strict=True):
@@ -276,70 +286,6 @@ class Dialogues:
 
     def _give_up(self, exchange: Exchange, reason: str) -> None:
         self._tasks.create_task(_cancelled(exchange, reason))
-
-
-class _Questioning:
-    """What a Legacy backend asks in the middle of one call of a Legacy client."""
-
-    def __init__(
-        self, ask: Ask, session: Session, exchange: Exchange, upstream: Upstream, tasks: asyncio.TaskGroup
-    ) -> None:
-        self._tell = _tell(ask, session)
-        self._questions = session.questions
-        self._exchange = exchange
-        self._timeout_s = upstream.timeout_s
-        self._tasks = tasks
-        self._open: dict[bytes, asyncio.Task[None]] = {}
-
-    def carry(self, question: Message) -> None:
-        """Ask the client; the call's own time stands still meanwhile."""
-        ident = question.id or b"null"
-        self._exchange.wait_until(asyncio.get_running_loop().time() + ANSWER_S + self._timeout_s)
-        self._open[ident] = self._tasks.create_task(self._carry(ident, question))
-
-    def withdraw(self, cancelled: Message) -> None:
-        """The backend no longer wants to know."""
-        try:
-            task = self._open.get(bytes(fields_of(cancelled.params or b"{}")["requestId"]))
-        except (KeyError, msgspec.MsgspecError):
-            return
-        if task is not None:
-            task.cancel()
-
-    def end(self) -> None:
-        """The call is over, and with it all that is still asked."""
-        for task in self._open.values():
-            task.cancel()
-
-    async def _carry(self, ident: bytes, question: Message) -> None:
-        try:
-            response = await self._questions.ask(self._tell, question.method, question.params or b"")
-            del self._open[ident]
-            if not self._open:
-                self._exchange.wait_until(asyncio.get_running_loop().time() + self._timeout_s)
-            await self._exchange.answer(ident, result=response.result, error=response.error)
-        except BackendError as error:
-            # The call shows it: it has the same backend.
-            log.info("a client's answer did not reach its backend: %s", error)
-        except Exception:
-            log.exception("a client's answer could not be passed on")
-
-
-def _may_be_asked(ask: Ask, method: str) -> bool:
-    capability = CAPABILITY_OF.get(method)
-    declared = ask.session.declared if ask.session is not None else declared_in(ask.capabilities)
-    return capability in declared
-
-
-def _tell(ask: Ask, session: Session) -> Tell:
-    # A client that takes no stream for its call may have the GET stream open.
-    return ask.answer.event if ask.answer.streams else session.tell
-
-
-def _undeclared(method: str) -> JsonRpcError:
-    if method in CAPABILITY_OF:
-        return rpc_error(jsonrpc.METHOD_NOT_FOUND, f"{method}: the client has not declared '{CAPABILITY_OF[method]}'")
-    return rpc_error(jsonrpc.METHOD_NOT_FOUND, f"{method} is not available through this gateway")
 
 
 def _responses(ask: Ask, call: HeldCall) -> list[tuple[bytes, bytes]] | None:

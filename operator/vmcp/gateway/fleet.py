@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vmcp.api.duration import parse_duration
@@ -35,6 +35,9 @@ TRUSTS_NOBODY = "no certificate"
 class Fleet:
     """Every configured backend.
 
+    Attributes:
+        on_flip: told of a backend that became usable or stopped being so.
+
     Args:
         transport: calls go over it.
         tasks: owns the feeds.
@@ -44,6 +47,7 @@ class Fleet:
         self, *, transport: Transport, catalog: Catalog, metrics: Metrics, tasks: asyncio.TaskGroup, version: str
     ) -> None:
         self.upstreams: dict[str, Upstream] = {}
+        self.on_flip: Callable[[Upstream], None] = lambda upstream: None
         self._transport = transport
         self._catalog = catalog
         self._metrics = metrics
@@ -148,6 +152,7 @@ class Fleet:
             f": {seen.detail}" if seen.detail else "",
         )
         self._metrics.flipped(name)
+        self.on_flip(upstream)
         self._feeds[name][0].usability(upstream.usable)
         self._catalog.flipped(name)
 

@@ -18,6 +18,7 @@ from vmcp.gateway.upstream import Upstream
 from vmcp.mcp.backend import Exchange, Message
 
 MAX_HELD: Final = 1_000
+MAX_HELD_OF_ONE: Final = 64
 STATE_PREFIX: Final = "vmcp-held:"
 
 
@@ -45,10 +46,11 @@ class HeldCalls:
     def __init__(self) -> None:
         self._held: dict[str, HeldCall] = {}
 
-    @property
-    def full(self) -> bool:
-        """No more can be held."""
-        return len(self._held) >= MAX_HELD
+    def full(self, upstream: Upstream) -> bool:
+        """No more can be held, at all or of this backend: each keeps a connection to it."""
+        if len(self._held) >= MAX_HELD:
+            return True
+        return sum(call.upstream is upstream for call in self._held.values()) >= MAX_HELD_OF_ONE
 
     def hold(self, method: str, own: str, upstream: Upstream, exchange: Exchange, question: Message) -> bytes:
         """Hold the call until its question is answered; returns the result to give to the client."""

@@ -24,9 +24,9 @@ from vmcp.gateway.changes import Changed
 from vmcp.gateway.flight import watch_client
 from vmcp.gateway.outside import Outside
 from vmcp.gateway.passthrough import Passed
-from vmcp.gateway.replay import Channel
+from vmcp.gateway.replay import Channel, Replay
 from vmcp.gateway.router import Router
-from vmcp.gateway.sessions import Session, Sessions, TooManySessions
+from vmcp.gateway.sessions import ANONYMOUS, Session, Sessions, TooManySessions
 from vmcp.mcp import jsonrpc
 from vmcp.mcp.backend import Era
 from vmcp.mcp.jsonrpc import Message
@@ -36,6 +36,8 @@ LATEST: Final = "2025-11-25"
 BATCH_VERSION: Final = "2025-03-26"
 MAX_BATCH: Final = 50
 KEEP_ALIVE_S: Final = 15.0
+MISSING: Final = "Missing session ID: send initialize first"
+NOT_FOUND: Final = "Session not found: send initialize again"
 
 CAPABILITIES: Final = {
     "tools": {"listChanged": True},
@@ -100,8 +102,10 @@ class Legacy:
 
     async def batch(self, body: bytes, session_id: str, *, passed: Passed, send: Send) -> None:
         """Several messages at once: only where the session agreed on the one revision that has batches."""
-        session = self._sessions.get(session_id) if session_id else None
-        if session is None or session.version != BATCH_VERSION:
+        session = await self._session(session_id, None, send)
+        if session is None:
+            return
+        if session.version != BATCH_VERSION:
             refusal = "batches are not supported; send one message a request"
             await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, refusal)
             return
@@ -138,10 +142,10 @@ class Legacy:
         if last_event_id:
             found = session.replay.find(last_event_id)
             kept = None if found is None else found[0].after(found[1])
-            if found is not None and kept is None and found[0] is session.replay.standalone:
+            if kept is None and Replay.standalone_elsewhere(last_event_id):
                 # A gap, as if no stream had been open: the lists may have changed in it.
                 session.listener.tell(Changed)
-                kept = []
+                found, kept = (session.replay.standalone, 0), []
             if found is None or kept is None:
                 message = "the events after Last-Event-ID are no longer kept; ask without it"
                 await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, message)
@@ -201,10 +205,12 @@ class Legacy:
 
     async def delete(self, session_id: str, *, send: Send) -> None:
         """The client ends its session."""
-        session = await self._session(session_id, None, send)
-        if session is not None:
-            self._sessions.close(session.ident)
+        if not session_id:
+            await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, MISSING)
+        elif self._sessions.close(session_id, identity=ANONYMOUS):
             await send_whole(send, 200)
+        else:
+            await send_refusal(send, 404, jsonrpc.INVALID_REQUEST, NOT_FOUND)
 
     async def _initialize(self, message: Message, *, streams: bool, whole: bool, send: Send) -> None:
         assert message.id is not None
@@ -217,10 +223,9 @@ class Legacy:
             return
         version = wanted if wanted in VERSIONS else LATEST
         try:
-            session = self._sessions.open(version, _object(offered.get("capabilities")))
+            session = self._sessions.open(version, _object(offered.get("capabilities")), identity=ANONYMOUS)
         except TooManySessions:
-            retry = [(b"retry-after", b"5")]
-            await send_refusal(send, 503, jsonrpc.INTERNAL_ERROR, "too many sessions in use; try again later", retry)
+            await _full(send)
             return
         capabilities = CAPABILITIES if version != LATEST else {**CAPABILITIES, "tasks": TASKS}
         result = {"protocolVersion": version, "capabilities": capabilities, "serverInfo": self._server_info}
@@ -233,11 +238,15 @@ class Legacy:
             if message is not None and message.method == "ping" and message.id is not None:
                 await send_whole(send, 200, jsonrpc.encode_result(bytes(message.id), b"{}"))
                 return None
-            await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, "Missing session ID: send initialize first")
+            await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, MISSING)
             return None
-        session = self._sessions.get(session_id)
+        try:
+            session = self._sessions.get(session_id, identity=ANONYMOUS)
+        except TooManySessions:
+            await _full(send)
+            return None
         if session is None:
-            await send_refusal(send, 404, jsonrpc.INVALID_REQUEST, "Session not found: send initialize again")
+            await send_refusal(send, 404, jsonrpc.INVALID_REQUEST, NOT_FOUND)
         return session
 
     def _notified(self, session: Session, message: Message) -> None:
@@ -288,6 +297,11 @@ class Legacy:
                 await self._outside.subscribe(ask, session, on=False)
             case method:
                 await answer.error(rpc_error(jsonrpc.METHOD_NOT_FOUND, f"unknown method: {method}"))
+
+
+async def _full(send: Send) -> None:
+    retry = [(b"retry-after", b"5")]
+    await send_refusal(send, 503, jsonrpc.INTERNAL_ERROR, "too many sessions in use; try again later", retry)
 
 
 def _object(raw: Raw | None) -> bytes:

@@ -8,7 +8,7 @@ per session. Such a session is opened by the first call that needs it, and ends 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -39,19 +39,26 @@ class Link:
     Attributes:
         backend: the connection that the client's requests go over.
         uris: resources that the client subscribed to.
+        capabilities: of the client, as JSON.
         level: log level that the client chose, empty = none.
         calls: requests under way.
         ready: what the backend says outside of calls is heard, as far as it says anything.
     """
 
-    def __init__(self, upstream: Upstream, backend: Backend, deliver: Deliver, *, level: str = "") -> None:
+    def __init__(
+        self, upstream: Upstream, backend: Backend, deliver: Deliver, *, capabilities: bytes = b"{}", level: str = ""
+    ) -> None:
         self.upstream = upstream
         self.backend = backend
         self.uris: set[str] = set()
+        self.capabilities = capabilities
         self.level = level
         self.calls = 0
         self.ready = asyncio.Event()
-        self._deliver = deliver
+        self.deliver = deliver
+        self._usable = asyncio.Event()
+        if upstream.usable:
+            self._usable.set()
         self._opened = asyncio.Event()
         self._opening = asyncio.Lock()
         self._told_of = self._heard_of = 0
@@ -119,18 +126,26 @@ class Link:
             except BackendError as error:
                 log.info("backend %s: log level not set: %s", self.upstream.name, error)
 
+    def usability(self, usable: bool) -> None:
+        """The backend may be used from now on, or no longer: then nothing is sent to it, not even a kept stream."""
+        if usable:
+            self._usable.set()
+        else:
+            self._usable.clear()
+            self._interrupt()
+
     async def run(self) -> None:
         """Hear what the backend says outside of calls, until cancelled; then end the session."""
         retry_s = FIRST_RETRY_S
         try:
             while True:
                 await self._opened.wait()
+                await self._usable.wait()
                 silent = False
                 try:
-                    if self.upstream.usable:
-                        async with asyncio.timeout(None) as self._period:
-                            await self._hear()
-                            retry_s = FIRST_RETRY_S
+                    async with asyncio.timeout(None) as self._period:
+                        await self._hear()
+                        retry_s = FIRST_RETRY_S
                 except TimeoutError:
                     continue
                 except SessionGoneError:
@@ -164,11 +179,14 @@ class Link:
     async def _hear(self) -> None:
         await self._open_session(ASIDE_S)
         async for message in self.backend.messages(tuple(sorted(self.uris)), opened=self.ready.set):
-            self._deliver(self, message)
+            self.deliver(self, message)
 
     def _listen_anew(self) -> None:
         self.ready.clear()
         self._opened.set()
+        self._interrupt()
+
+    def _interrupt(self) -> None:
         if self._period is not None:
             self._period.reschedule(asyncio.get_running_loop().time())
 
@@ -192,6 +210,7 @@ class Links:
         self._tasks = tasks
         self._version = version
         self._links: OrderedDict[tuple[str, str], tuple[Link, asyncio.Task[None]]] = OrderedDict()
+        self._running: set[Link] = set()
         self._backends_of: dict[str, set[str]] = {}
 
     def __len__(self) -> int:
@@ -226,8 +245,30 @@ class Links:
             client_capabilities=capabilities,
             legacy_first=legacy,
         )
-        link = Link(upstream, backend, deliver, level=level)
-        return link, self._tasks.create_task(link.run())
+        link = Link(upstream, backend, deliver, capabilities=capabilities, level=level)
+        self._running.add(link)
+        task = self._tasks.create_task(link.run())
+        task.add_done_callback(lambda _: self._running.discard(link))
+        return link, task
+
+    def follow(self, upstreams: Mapping[str, Upstream]) -> None:
+        """Go over to these backends: what a client wants to hear of one that moved, it hears from its new place."""
+        for key, (link, _) in list(self._links.items()):
+            upstream = upstreams.get(key[1])
+            if upstream is link.upstream:
+                continue
+            self._end(key)
+            if upstream is not None and link.uris:
+                fresh = self.of(
+                    key[0], upstream, capabilities=link.capabilities, level=link.level, deliver=link.deliver
+                )
+                fresh.expect(link.uris)
+
+    def flipped(self, upstream: Upstream) -> None:
+        """The backend became usable or stopped being so."""
+        for link in tuple(self._running):
+            if link.upstream is upstream:
+                link.usability(upstream.usable)
 
     def of_session(self, session: str) -> list[Link]:
         """Those that the client has."""

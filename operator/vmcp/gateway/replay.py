@@ -12,8 +12,8 @@ from typing import Final
 MAX_SESSION_BYTES: Final = 1024 * 1024
 MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_CHANNELS: Final = 64
-STANDALONE: Final = 0
-"""Number of the channel that the GET stream without Last-Event-ID is."""
+NUMBERS: Final = 10**9
+"""Channels are numbered from this times the session's life on; the first is the GET stream without Last-Event-ID."""
 
 
 def one_line(message: bytes) -> bytes:
@@ -107,10 +107,10 @@ class Replay:
 
     __slots__ = ("_budget", "_bytes", "_channels", "_numbers", "standalone")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, *, life: int = 0) -> None:
         self._budget = budget
         self._bytes = 0
-        self._numbers = itertools.count(STANDALONE)
+        self._numbers = itertools.count(life * NUMBERS)
         self._channels: OrderedDict[int, Channel] = OrderedDict()
         self.standalone = self.open()
 
@@ -136,6 +136,13 @@ class Replay:
             return None
         channel = self._channels.get(int(number))
         return None if channel is None else (channel, int(position))
+
+    @staticmethod
+    def standalone_elsewhere(event_id: str) -> bool:
+        """Whether this is the id of an event of a GET stream, of whichever life of the session."""
+        number, _, position = event_id.partition("-")
+        digits = number.isascii() and number.isdigit() and position.isascii() and position.isdigit()
+        return digits and len(number) <= 18 and int(number) % NUMBERS == 0
 
     def make_room(self, size: int) -> bool:
         """Whether an event of this size may be kept; older ones of this session make room."""

@@ -38,8 +38,9 @@ from vmcp.gateway.pages import Pages
 from vmcp.gateway.passive import Passive
 from vmcp.gateway.passthrough import Passthrough
 from vmcp.gateway.router import Router
+from vmcp.gateway.seal import Seal
 from vmcp.gateway.sessions import Sessions
-from vmcp.gateway.settings import Home, Refused, ServeOptions, of_the_user, read_config, servable
+from vmcp.gateway.settings import Home, Refused, ServeOptions, of_the_user, read_config, servable, session_seal
 from vmcp.gateway.view import View
 from vmcp.health.probe import Probe
 from vmcp.mcp.guard import AddressGuard
@@ -68,7 +69,12 @@ class Gateway:
     """The parts of one gateway, wired. Make it inside the task group that owns its tasks."""
 
     def __init__(
-        self, options: ServeOptions, config: GatewayConfig, home: Home | None, tasks: asyncio.TaskGroup
+        self,
+        options: ServeOptions,
+        config: GatewayConfig,
+        home: Home | None,
+        tasks: asyncio.TaskGroup,
+        seal: Seal,
     ) -> None:
         self._options = options
         self._home = home
@@ -98,9 +104,10 @@ class Gateway:
         # Sessions of single clients with backends: many long streams, which must not take the place of calls.
         aside = HttpTransport(guard=guard, connections_per_origin=MAX_LINKS)
         self._transports.append(aside)
-        links = Links(transport=aside, tasks=tasks, version=__version__)
+        self._links = links = Links(transport=aside, tasks=tasks, version=__version__)
+        self.fleet.on_flip = links.flipped
         outside = Outside(links=links, stale=self.fleet.stale, route=catalog.owner, tasks=tasks)
-        self.sessions = Sessions(self._changes, ended=outside.ended)
+        self.sessions = Sessions(self._changes, seal=seal, ended=outside.ended)
         self._dialogues = Dialogues(link=outside.link, passive=self._passive, stale=self.fleet.stale, tasks=tasks)
         self._router = Router(
             fleet=self.fleet,
@@ -230,6 +237,7 @@ class Gateway:
         self._hosts.allow(config.allowed_hosts or ())
         self._passthrough.configure(config.passthrough_headers or ())
         targets = self.fleet.configure(config)
+        self._links.follow(self.fleet.upstreams)
         self._passive.configure(self.fleet.upstreams, targets)
         self._view.configure(config, targets)
 
@@ -289,6 +297,7 @@ async def serve(options: ServeOptions, *, stopping: asyncio.Event | None = None)
         logging.getLogger("vmcp").setLevel(logging.DEBUG)
     # It tells of its own start and stop, which ours says better, and a line for every broken request: a flood of them.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    seal = session_seal()
     listening = _listen(options)
     if stopping is None:
         stopping = asyncio.Event()
@@ -296,7 +305,7 @@ async def serve(options: ServeOptions, *, stopping: asyncio.Event | None = None)
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     try:
         async with asyncio.TaskGroup() as tasks:
-            gateway = Gateway(options, config, Home.find(), tasks)
+            gateway = Gateway(options, config, Home.find(), tasks, seal)
             server = _Server(_uvicorn_config(gateway.app, options.limits, gateway.cut))
             gateway.start()
             tasks.create_task(_stop(stopping, server, gateway))

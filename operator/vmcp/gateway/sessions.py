@@ -1,4 +1,8 @@
-"""Sessions of Legacy clients: what one is told and what it is waiting for. Bounded, and gone when idle."""
+"""Sessions of Legacy clients: what one is told and what it is waiting for. Bounded, and gone when idle.
+
+A client whose sealed id is good and whose session is not here gets it anew: it began at another replica, or had to make
+room for others. What began it is in the id; subscriptions, log level and what its streams carried are not.
+"""
 
 import secrets
 import time
@@ -8,16 +12,24 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Raw
 
-from vmcp.gateway.changes import Changes, Listener
+from vmcp.gateway.changes import Changed, Changes, Listener
 from vmcp.gateway.flight import Flight
 from vmcp.gateway.questions import CAPABILITY_OF, Questions
 from vmcp.gateway.replay import Budget, Channel, Replay
+from vmcp.gateway.seal import Seal
 
+ANONYMOUS = "anonymous"
+"""The identity of a caller that nobody asked who he is."""
 MAX_SESSIONS = 10_000
 IDLE_S = 1800.0
 MAX_TASKS = 1_000
 """Of one client; the oldest is forgotten first."""
+MAX_ENDED = 50_000
+"""Ids of sessions that ended here, which must not begin anew; the oldest is forgotten first."""
 _EVICTION_SCAN = 256
+_RANDOM_PART = 16
+"""An id begins with that many random characters."""
+_LIVES = 10**8
 
 _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -26,6 +38,7 @@ class Session:
     """One Legacy client.
 
     Attributes:
+        identity: whose it is.
         version: protocol revision agreed on.
         listener: collects changes, also while no stream is open.
         flights: calls under way by request id (JSON), for `notifications/cancelled`.
@@ -36,17 +49,28 @@ class Session:
         apart: the client needs sessions of its own with backends.
         questions: what it was asked and has not answered yet.
         tasks: backend of each task that it began, by the task's id.
+        life: 0, or a random number where it was begun anew: the ids of its streams' events are others then.
     """
 
     __slots__ = (
-        "_budget", "_replay", "apart", "capabilities", "declared", "flights", "ident", "level", "listener", "log_level",
-        "questions", "streams", "tasks", "used_at", "version",
+        "_budget", "_replay", "apart", "capabilities", "declared", "flights", "ident", "identity", "level", "life",
+        "listener", "log_level", "questions", "streams", "tasks", "used_at", "version",
     )  # fmt: skip
 
     def __init__(
-        self, ident: str, version: str, now: float, *, capabilities: bytes = b"{}", budget: Budget | None = None
+        self,
+        ident: str,
+        version: str,
+        now: float,
+        *,
+        identity: str,
+        capabilities: bytes = b"{}",
+        budget: Budget | None = None,
+        life: int = 0,
     ) -> None:
         self.ident = ident
+        self.identity = identity
+        self.life = life
         self.version = version
         self.listener = Listener()
         self.streams = 0
@@ -66,7 +90,7 @@ class Session:
     def replay(self) -> Replay:
         """What its streams carried, from the first one on."""
         if self._replay is None:
-            self._replay = Replay(self._budget)
+            self._replay = Replay(self._budget, life=self.life)
         return self._replay
 
     def open_channel(self) -> Channel:
@@ -117,56 +141,63 @@ class Sessions:
         self,
         changes: Changes,
         *,
+        seal: Seal,
         limit: int = MAX_SESSIONS,
         idle_s: float = IDLE_S,
         now: Callable[[], float] = time.monotonic,
         ended: Callable[[Session], None] = lambda session: None,
     ) -> None:
         self._changes = changes
+        self._seal = seal
         self._limit = limit
         self._idle_s = idle_s
         self._now = now
         self._ended = ended
         self._budget = Budget()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._gone: OrderedDict[str, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def open(self, version: str, capabilities: bytes = b"{}") -> Session:
+    def open(self, version: str, capabilities: bytes = b"{}", *, identity: str) -> Session:
         """A new session; where the limit is reached, the one idle for longest makes room.
 
         Raises:
             TooManySessions: none is idle.
         """
-        if len(self._sessions) >= self._limit:
-            self._make_room()
-        session = Session(secrets.token_hex(16), version, self._now(), capabilities=capabilities, budget=self._budget)
-        self._sessions[session.ident] = session
-        self._changes.add(session.listener)
-        return session
+        return self._begin(self._seal.new(identity, version, capabilities), version, capabilities, identity)
 
-    def get(self, ident: str) -> Session | None:
-        """The session, marked as used; None when unknown or expired."""
+    def get(self, ident: str, *, identity: str) -> Session | None:
+        """The session, marked as used, or begun anew where it is not here; None where the id is not good (any more).
+
+        Raises:
+            TooManySessions: it is not here, and there is no room for it.
+        """
         session = self._sessions.get(ident)
         if session is None:
+            return self._begin_anew(ident, identity)
+        if session.identity != identity:
             return None
         now = self._now()
         if self._expired(session, now):
-            self.close(ident)
+            self._end(session)
             return None
         session.used_at = now
         self._sessions.move_to_end(ident)
         return session
 
-    def close(self, ident: str) -> bool:
-        """End the session: its stream ends, its calls are cancelled. False when unknown."""
-        session = self._sessions.pop(ident, None)
+    def close(self, ident: str, *, identity: str) -> bool:
+        """End the session: its stream ends, its calls are cancelled. False where the id is not good (any more)."""
+        session = self._sessions.get(ident)
         if session is None:
+            good = not self._has_ended(ident) and self._seal.read(ident, identity) is not None
+            if good:
+                self._remember(ident)
+            return good
+        if session.identity != identity:
             return False
-        self._changes.remove(session.listener)
-        session.end()
-        self._ended(session)
+        self._end(session)
         return True
 
     def take_over(self, session: Session) -> Listener:
@@ -182,7 +213,52 @@ class Sessions:
         """Close what has been idle too long."""
         now = self._now()
         for session in [session for session in self._sessions.values() if self._expired(session, now)]:
-            self.close(session.ident)
+            self._end(session)
+
+    def _begin(self, ident: str, version: str, capabilities: bytes, identity: str, *, life: int = 0) -> Session:
+        if len(self._sessions) >= self._limit:
+            self._make_room()
+        session = Session(
+            ident,
+            version,
+            self._now(),
+            identity=identity,
+            capabilities=capabilities,
+            budget=self._budget,
+            life=life,
+        )
+        self._sessions[ident] = session
+        self._changes.add(session.listener)
+        return session
+
+    def _begin_anew(self, ident: str, identity: str) -> Session | None:
+        sealed = None if self._has_ended(ident) else self._seal.read(ident, identity)
+        if sealed is None:
+            return None
+        life = 1 + secrets.randbelow(_LIVES - 1)
+        session = self._begin(ident, sealed.version, sealed.capabilities, identity, life=life)
+        # Whatever changed since its last stream, nobody here knows: it reads the lists again.
+        session.listener.tell(Changed)
+        return session
+
+    def _end(self, session: Session) -> None:
+        """For good."""
+        self._remember(session.ident)
+        self._drop(session)
+
+    def _drop(self, session: Session) -> None:
+        del self._sessions[session.ident]
+        self._changes.remove(session.listener)
+        session.end()
+        self._ended(session)
+
+    def _has_ended(self, ident: str) -> bool:
+        return ident[:_RANDOM_PART] in self._gone
+
+    def _remember(self, ident: str) -> None:
+        self._gone[ident[:_RANDOM_PART]] = None
+        if len(self._gone) > MAX_ENDED:
+            self._gone.popitem(last=False)
 
     def _expired(self, session: Session, now: float) -> bool:
         return not session.busy and now - session.used_at > self._idle_s
@@ -190,7 +266,7 @@ class Sessions:
     def _make_room(self) -> None:
         for position, session in enumerate(self._sessions.values()):
             if not session.busy:
-                self.close(session.ident)
+                self._drop(session)
                 return
             if position >= _EVICTION_SCAN:
                 break

@@ -1,14 +1,21 @@
 """How one `vmcp serve` is started: its options, its place in Kubernetes, and the configuration that it may serve."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from vmcp.api.gatewayconfig import ConfigError, GatewayBackend, GatewayConfig, load_gateway_config
 from vmcp.api.unsupported import fail_closed, outgoing_auth_problem
 from vmcp.gateway.kubewatch import ServiceAccount
 from vmcp.gateway.limits import Limits
+from vmcp.gateway.seal import KeyProblem, Seal
+
+log = logging.getLogger(__name__)
+
+SESSION_KEY: Final = "VMCP_SESSION_HMAC_SECRET"
 
 
 class Refused(Exception):
@@ -45,6 +52,23 @@ class Home:
         name, namespace = environ.get("VMCP_NAME", ""), environ.get("VMCP_NAMESPACE", "")
         account = ServiceAccount.of_this_pod(environ)
         return cls(namespace, name, account) if name and namespace and account else None
+
+
+def session_seal(environ: Mapping[str, str] = os.environ) -> Seal:
+    """What makes the ids of sessions: by VMCP_SESSION_HMAC_SECRET, else by a key of this process alone.
+
+    Raises:
+        Refused: the variable holds something else than keys.
+    """
+    text = environ.get(SESSION_KEY, "")
+    if not text:
+        log.info("%s is not set: sessions end with this process, and no other replica knows them", SESSION_KEY)
+        return Seal.of_this_process()
+    try:
+        return Seal.of_text(text)
+    except KeyProblem as problem:
+        fix = "give 32 random bytes in base64, or several such keys with commas between, the newest first"
+        raise Refused(f"{SESSION_KEY}: {problem}; {fix}") from None
 
 
 def servable(text: str) -> GatewayConfig:

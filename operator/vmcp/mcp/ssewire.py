@@ -7,6 +7,9 @@ from contextlib import aclosing, suppress
 from typing import Final
 from urllib.parse import urljoin
 
+import msgspec
+from msgspec import Raw
+
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import answers, jsonrpc
 from vmcp.mcp.dialect import ASIDE_SECONDS, CHANGES, LISTEN_IDLE_SECONDS, Dialect, Era
@@ -131,6 +134,8 @@ class SseSession(Dialect):
     async def _ask(self, method: str, params: bytes, headers: Headers, deadline: float) -> "SseExchange":
         ident = b"%d" % next(self._ids)
         exchange = self._under_way[ident] = SseExchange(self, ident, deadline)
+        # Clients choose their tokens each for itself; on the one stream they must differ.
+        params, exchange.token = _with_token(params, ident)
         try:
             body = jsonrpc.encode_request(ident, method, params)
             await self._post(body, headers, deadline, idempotent=method in IDEMPOTENT)
@@ -177,9 +182,9 @@ class SseSession(Dialect):
         elif message.method == "ping":
             with suppress(BackendError):  # the calls under way do not depend on it
                 await self.answer(jsonrpc.encode_result(message.id or b"null", b"{}"))
-        elif len(self._under_way) == 1 and message.method not in _OF_NO_CALL:
-            # the stream does not say which call a message belongs to: with one under way it is that one
-            next(iter(self._under_way.values())).deliver(message)
+        elif (found := self._of_a_call(message)) is not None:
+            call, told = found
+            call.deliver(told)
         elif self._listeners:
             for queue in self._listeners:
                 if not queue.full():
@@ -187,6 +192,18 @@ class SseSession(Dialect):
         elif message.is_request:
             with suppress(BackendError):
                 await self.answer(jsonrpc.encode_error(message.id or b"null", UNSERVED))
+
+    def _of_a_call(self, message: Message) -> "tuple[SseExchange, Message] | None":
+        """The call that a message belongs to. The stream does not say: progress does, and one call under way is it."""
+        if message.method == "notifications/progress" and message.params is not None:
+            fields = _fields_of(message.params)
+            call = self._under_way.get(bytes(fields.get("progressToken", b"")))
+            if call is not None and call.token is not None:
+                fields["progressToken"] = Raw(call.token)
+                return call, jsonrpc.decode(jsonrpc.encode_notification(message.method, msgspec.json.encode(fields)))
+        if len(self._under_way) == 1 and message.method not in _OF_NO_CALL:
+            return next(iter(self._under_way.values())), message
+        return None
 
     def _give_up(self, failure: BackendError) -> None:
         waiting, self._under_way = self._under_way, {}
@@ -217,6 +234,7 @@ class SseExchange(Exchange):
 
     def __init__(self, session: SseSession, ident: bytes, deadline: float) -> None:
         self.request_id = ident
+        self.token: bytes | None = None
         self._session = session
         self._deadline = Deadline(deadline)
         self._arrived: asyncio.Queue[Message | BackendError] = asyncio.Queue()  # bounded by `deliver`
@@ -274,6 +292,24 @@ class SseExchange(Exchange):
     def close(self) -> None:
         """Stop waiting."""
         self._session.forget(self.request_id)
+
+
+_fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def _with_token(params: bytes, token: bytes) -> tuple[bytes, bytes | None]:
+    """The params with another progress token, and the one they had; unchanged and None where they have none."""
+    if b"progressToken" not in params:
+        return params, None
+    try:
+        fields = _fields_of(params)
+        meta = _fields_of(fields["_meta"])
+        before = bytes(meta["progressToken"])
+    except (KeyError, ValueError):
+        return params, None
+    meta["progressToken"] = Raw(token)
+    fields["_meta"] = Raw(msgspec.json.encode(meta))
+    return msgspec.json.encode(fields), before
 
 
 async def open_session(endpoint: Endpoint, identity: Identity, deadline: float) -> SseSession:

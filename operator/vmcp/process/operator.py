@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vmcp.api.kinds import MCP_SERVER
-from vmcp.handlers.garbage import search_rarely
+from vmcp.process.garbage import search_rarely
 from vmcp.handlers.inbox import Inbox, Seen
 from vmcp.handlers.leases import Leases
 from vmcp.handlers.queue import KeyedQueue
