@@ -14,7 +14,8 @@ _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 
 class Metrics:
     """Counts calls. Outcomes: ok, error (the backend's own), asked (the client first), failed (no answer), unavailable,
-    unknown, cancelled."""
+    unknown, cancelled.
+    """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=True)
