@@ -1,5 +1,6 @@
 """Two minimal clients on raw HTTP, for what the SDK's client would not send or hides."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -51,7 +52,8 @@ class LegacySpeaker:
 
     async def stream(self, last_event_id: str) -> httpx.Response:
         headers = {"Accept": "text/event-stream", "Mcp-Session-Id": self.session, "Last-Event-ID": last_event_id}
-        async with httpx.AsyncClient(timeout=20) as http:
+        # A stream that should have ended would go on for ever.
+        async with asyncio.timeout(30), httpx.AsyncClient(timeout=20) as http:
             return await http.get(self.running.url, headers=headers)
 
     async def resumed(self, last_event_id: str) -> list[dict[str, Any]]:

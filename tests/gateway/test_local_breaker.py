@@ -77,7 +77,7 @@ async def test_a_backend_killed_under_traffic_fails_fast_after_three_calls(tmp_p
             refused = await failing(client, "beta_whoami")
             assert refused.code == -32003
             assert refused.message.startswith("backend 'beta' is unavailable (circuit open), retry in ")
-            assert 50 < refused.data["retryAfterSeconds"] <= 66
+            assert 0 < refused.data["retryAfterSeconds"] <= 3
             await until(lambda: "ToolListChangedNotification" in heard)
             assert {tool.name.partition("_")[0] for tool in (await client.list_tools()).tools} == {"alpha"}
             assert (await client.call_tool("alpha_whoami", {})).structured_content == {"result": "alpha"}

@@ -194,7 +194,7 @@ async def test_an_event_that_nobody_sent_cannot_be_resumed(tmp_path: Path) -> No
     with asking_backend("legacy") as asking:
         async with gateway(tmp_path, config(entry("a", asking.url))) as running:
             client = await LegacySpeaker.open(running)
-            for event in ("7-1", "nonsense", "0-99999999999999999999999", "-", "1-"):
+            for event in ("7-1", "nonsense", "7-99999999999999999999999", "-", "1-"):
                 answer = await client.stream(event)
                 assert answer.status_code == 400, event
                 assert json.loads(answer.content)["error"]["code"] == -32600

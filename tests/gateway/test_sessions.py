@@ -1,12 +1,13 @@
 """Sessions are unguessable, bounded, and gone when idle; what a client was not told yet waits for its stream."""
 
 import asyncio
+import tracemalloc
 
 import pytest
 
 from vmcp.gateway.changes import Changed, Changes, Listener
 from vmcp.gateway.seal import Seal
-from vmcp.gateway.sessions import ANONYMOUS, Sessions, TooManySessions
+from vmcp.gateway.sessions import ANONYMOUS, MAX_ENDED, Sessions, TooManySessions
 
 SEAL = Seal.of_this_process()
 
@@ -76,6 +77,66 @@ def test_ids_are_long_and_differ() -> None:
     idents = {sessions.open("2025-11-25", identity=ANONYMOUS).ident for _ in range(1000)}
     assert len(idents) == 1000
     assert all(len(ident) >= 64 for ident in idents)
+
+
+async def test_a_session_begins_anew_where_another_process_began_it() -> None:
+    here, there = Sessions(Changes(), seal=SEAL), Sessions(Changes(), seal=SEAL)
+    began = there.open("2025-03-26", b'{"sampling":{}}', identity="ann")
+    session = here.get(began.ident, identity="ann")
+    assert session is not None
+    assert here.get(began.ident, identity="ann") is session
+    assert (session.ident, session.version, session.declared) == (began.ident, "2025-03-26", {"sampling"})
+    # What changed since it was told of anything, nobody knows.
+    assert await here.take_over(session).next(5) == tuple(sorted(Changed))
+    # The numbers of its streams' events are others than there.
+    assert here.get(began.ident, identity="ann") is session
+    assert session.open_channel().number != began.open_channel().number
+
+
+def test_a_session_is_its_callers_alone_wherever_it_is() -> None:
+    here, there = Sessions(Changes(), seal=SEAL), Sessions(Changes(), seal=SEAL)
+    session = there.open("2025-11-25", identity="ann")
+    for sessions in (here, there):
+        assert sessions.get(session.ident, identity="bob") is None
+        assert not sessions.close(session.ident, identity="bob")
+        assert sessions.get(session.ident, identity="ann") is not None
+
+
+def test_what_ended_does_not_begin_anew() -> None:
+    clock = Hands()
+    sessions, there = Sessions(Changes(), seal=SEAL, idle_s=100, now=clock), Sessions(Changes(), seal=SEAL)
+    ended, idle, swept, foreign = (
+        owner.open("2025-11-25", identity=ANONYMOUS).ident for owner in (sessions, sessions, sessions, there)
+    )
+    assert sessions.close(ended, identity=ANONYMOUS)
+    assert sessions.close(foreign, identity=ANONYMOUS)
+    clock.seconds = 101
+    assert sessions.get(idle, identity=ANONYMOUS) is None
+    sessions.sweep()
+    for ident in (ended, idle, swept, foreign):
+        assert sessions.get(ident, identity=ANONYMOUS) is None
+        assert not sessions.close(ident, identity=ANONYMOUS)
+    assert len(sessions) == 0
+
+
+def test_no_busy_session_makes_room_for_one_of_another_process() -> None:
+    sessions, there = Sessions(Changes(), seal=SEAL, limit=1), Sessions(Changes(), seal=SEAL)
+    sessions.open("2025-11-25", identity=ANONYMOUS).streams = 1
+    with pytest.raises(TooManySessions):
+        sessions.get(there.open("2025-11-25", identity=ANONYMOUS).ident, identity=ANONYMOUS)
+
+
+def test_sessions_and_what_is_remembered_of_them_are_small() -> None:
+    sessions = Sessions(Changes(), seal=SEAL)
+    tracemalloc.start()
+    try:
+        idents = [sessions.open("2025-11-25", b'{"sampling":{}}', identity=ANONYMOUS).ident for _ in range(1_000)]
+        assert tracemalloc.get_traced_memory()[0] < 10_000_000
+        for ident in idents:
+            sessions.close(ident, identity=ANONYMOUS)
+        assert tracemalloc.get_traced_memory()[0] * MAX_ENDED / 1_000 < 30_000_000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_changes_wait_for_the_stream_and_are_told_once() -> None:
