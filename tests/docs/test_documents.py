@@ -21,7 +21,7 @@ PATH_ROOTS = (ROOT, ROOT / "operator" / "vmcp", ROOT / "docs")
 
 MCP_METHODS = (
     "completion/", "elicitation/", "logging/", "notifications/", "prompts/", "resources/", "roots/", "sampling/",
-    "server/", "subscriptions/", "tools/",
+    "server/", "subscriptions/", "tasks/", "tools/",
 )  # fmt: skip
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import string
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from vmcp.gateway.seal import MAX_AGE_S, MAX_CAPABILITIES_BYTES, MAX_IDENT, KeyProblem, Seal
 from vmcp.gateway.sessions import declared_in
+from vmcp.gateway.settings import Refused, session_seal
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 VERSION = "2025-11-25"
@@ -117,3 +119,22 @@ def test_what_is_no_key_is_refused_and_not_repeated(bad: str) -> None:
     with pytest.raises(KeyProblem) as refused:
         Seal.of_text(bad)
     assert not bad.strip(" ,") or bad not in str(refused.value)
+
+
+@pytest.mark.parametrize(("environ", "level"), [({}, logging.INFO), ({"VMCP_NAME": "front"}, logging.WARNING)])
+def test_without_a_key_the_log_says_that_sessions_end_with_the_process(
+    environ: dict[str, str], level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        ident = session_seal(environ).new("ann", VERSION, b"{}")
+    assert [(record.levelno, "sessions end with this process" in record.message) for record in caplog.records] == [
+        (level, True)
+    ]
+    assert session_seal(environ).read(ident, "ann") is None
+
+
+def test_the_key_is_the_one_of_the_secret() -> None:
+    environ = {"VMCP_SESSION_HMAC_SECRET": text(KEY)}
+    assert session_seal(environ).read(Seal([KEY]).new("ann", VERSION, b"{}"), "ann") is not None
+    with pytest.raises(Refused, match="VMCP_SESSION_HMAC_SECRET: a key has 32 bytes"):
+        session_seal({"VMCP_SESSION_HMAC_SECRET": "c2hvcnQ="})

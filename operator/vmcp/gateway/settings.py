@@ -62,7 +62,9 @@ def session_seal(environ: Mapping[str, str] = os.environ) -> Seal:
     """
     text = environ.get(SESSION_KEY, "")
     if not text:
-        log.info("%s is not set: sessions end with this process, and no other replica knows them", SESSION_KEY)
+        # In a pod the Secret was there before the first one: somebody has deleted it.
+        level = logging.WARNING if environ.get("VMCP_NAME") else logging.INFO
+        log.log(level, "%s is not set: sessions end with this process, and no other replica knows them", SESSION_KEY)
         return Seal.of_this_process()
     try:
         return Seal.of_text(text)
