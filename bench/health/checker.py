@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import uvloop
 from bench.health.simulated import SimulatedTransport
 
-from vmcp.process.garbage import search_rarely
 from vmcp.health.monitor import Change, Check, Monitor
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
 from vmcp.health.probe import Probe
@@ -23,6 +22,7 @@ from vmcp.health.snapshot import Circuit
 from vmcp.health.target import Target
 from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport
+from vmcp.process.garbage import search_rarely
 from vmcp.process.measured import MeasuredCheck
 
 

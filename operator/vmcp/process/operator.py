@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vmcp.api.kinds import MCP_SERVER
-from vmcp.process.garbage import search_rarely
 from vmcp.handlers.inbox import Inbox, Seen
 from vmcp.handlers.leases import Leases
 from vmcp.handlers.queue import KeyedQueue
@@ -26,6 +25,7 @@ from vmcp.kube.lease import Alone, Leadership, Lease, LeaseLost, identity, lease
 from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport
 from vmcp.process.filelimit import FileLimit
+from vmcp.process.garbage import search_rarely
 from vmcp.process.listener import Address, Listener, Page
 from vmcp.process.measured import MeasuredCheck
 from vmcp.process.metrics import Metrics, Sources
