@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class QueueStatistics:
-    """Keys that wait now, backoff included, and attempts since the start."""
+    """Keys that wait for a worker now, and attempts since the start."""
 
     depth: int
     succeeded: int
@@ -49,7 +49,7 @@ class KeyedQueue(Generic[K]):
 
     def statistics(self) -> QueueStatistics:
         """Counts since the start, and what waits now."""
-        return QueueStatistics(len(self), self._succeeded, self._failed)
+        return QueueStatistics(len(self._ready) + len(self._again), self._succeeded, self._failed)
 
     def add(self, key: K) -> None:
         """Run this key as soon as a worker is free; a wait for backoff ends."""

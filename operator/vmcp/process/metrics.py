@@ -161,7 +161,7 @@ class _OperatorCollector(Collector):
         queue = self._sources.queue()
         age = "Silence of the most silent watch; a bookmark comes every minute."
         yield _gauge("vmcp_watch_age_seconds", age, self._sources.watch_age_s())
-        yield _gauge("vmcp_queue_depth", "Objects that wait for their reconcile, backoff included.", queue.depth)
+        yield _gauge("vmcp_queue_depth", "Objects that wait for a worker to reconcile them.", queue.depth)
         yield _counters(
             "vmcp_reconciles",
             "Reconciles of one object each.",

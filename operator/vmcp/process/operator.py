@@ -78,15 +78,17 @@ async def operate(options: OperatorOptions) -> int:
         os.environ["KUBECONFIG"] = options.kubeconfig
     guard = AddressGuard(refused=await _own_addresses(), allow_loopback=options.allow_loopback)
     transport = HttpTransport(guard=guard)
+    probe = Probe(transport)
     traced = tracing()
     status = 0
     try:
         async with connect(options.kubeconfig) as kube:
-            await _Operator(kube, transport, options, traced).run()
+            await _Operator(kube, probe, options, traced).run()
     except* LeaseLost as lost:
         log.error("ending, since another operator may work now: %s", _first(lost))
         status = 1
     finally:
+        await probe.close()
         await transport.close()
         await asyncio.to_thread(traced.shutdown)
     return status
@@ -104,7 +106,7 @@ def _leadership(kube: Kube, options: OperatorOptions) -> Leadership:
 
 
 class _Operator:
-    def __init__(self, kube: Kube, transport: HttpTransport, options: OperatorOptions, traced: Tracing) -> None:
+    def __init__(self, kube: Kube, probe: Probe, options: OperatorOptions, traced: Tracing) -> None:
         self._options = options
         self._traced = traced
         self._leadership = _leadership(kube, options)
@@ -118,7 +120,7 @@ class _Operator:
         self._filled = False
         self._transitions: Counter[tuple[Circuit, Circuit]] = Counter()
         clock = SystemClock()
-        self._check = MeasuredCheck(Probe(transport))
+        self._check = MeasuredCheck(probe)
         self._monitor = Monitor(
             check=traced.check(self._check),
             changed=self._changed,
