@@ -73,6 +73,8 @@ def fast_failure(rounds: int, seconds: float) -> dict[str, object]:
     return {
         "fast_failure_p50_ms": round(statistics.median(turn.p50_ms for turn in turns), 3),
         "fast_failure_p99_ms": round(statistics.median(turn.p99_ms for turn in turns), 3),
+        # Other programs on the core only ever add to it.
+        "fast_failure_p99_ms_best_round": round(min(turn.p99_ms for turn in turns), 3),
         "fast_failure_p99_ms_1_connection": round(statistics.median(turn.p99_ms for turn in alone), 3),
         "fast_failure_cpu_us": round(statistics.median(cpu), 1),
     }

@@ -8,10 +8,11 @@ import msgspec
 from msgspec import Raw
 
 from vmcp.gateway.answer import Answer, Receive
-from vmcp.gateway.flight import Flight
+from vmcp.gateway.flight import Underway
 from vmcp.gateway.passthrough import Passed
 from vmcp.gateway.sessions import Session
 from vmcp.mcp.backend import Era
+from vmcp.mcp.dialect import Begun
 
 LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 SILENT: Final = len(LOG_LEVELS)
@@ -34,6 +35,7 @@ class Ask:
         session: of a Legacy client.
         passed: headers of the client that go on to the backend.
         headers: of a Modern client, which repeats in them what the body says.
+        begun: the request, where it was sent to the backend already.
     """
 
     method: str
@@ -42,11 +44,12 @@ class Ask:
     fields: dict[str, Raw] = field(default_factory=dict)
     capabilities: bytes = b"{}"
     log_level: int = 0
-    flights: dict[bytes, Flight] | None = None
+    flights: dict[bytes, Underway] | None = None
     receive: Receive | None = None
     session: Session | None = None
     passed: Passed = ()
     headers: Mapping[bytes, bytes] | None = None
+    begun: Begun | None = None
 
     @property
     def era(self) -> Era:

@@ -1,4 +1,4 @@
-"""One client's connection: uvicorn's, with the bounds that it lacks.
+"""One client's connection: uvicorn's, with the bounds that it lacks, and with a short way for plain calls (`lane`).
 
 uvicorn's connection on httptools takes heads of any size, waits for ever for a head, a body or a reader, and forgets
 its keep-alive timeout when a late body ends. A client that is merely slow would hold a connection for good.
@@ -6,13 +6,18 @@ its keep-alive timeout when a late body ends. A client that is merely slow would
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from vmcp.gateway.lane import App, Lane, Lanes, Taken
 from vmcp.gateway.limits import Limits
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 
 class _Trailers(list[tuple[bytes, bytes]]):
@@ -33,7 +38,11 @@ class _Trailers(list[tuple[bytes, bytes]]):
 class Connection(HttpToolsProtocol):
     """A connection within limits.
 
+    A request whose body comes with its head waits until both are there, so that the short way can look at it. What is
+    not for the short way goes to uvicorn then, as if it had just come.
+
     Args:
+        lanes: the short way.
         cut: told why, in one word, when a connection is ended for a limit.
     """
 
@@ -42,6 +51,7 @@ class Connection(HttpToolsProtocol):
         *,
         limits: Limits,
         cut: Callable[[str], None],
+        lanes: Lanes,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
@@ -59,6 +69,14 @@ class Connection(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._deadline_of = ""
         self._stalled: asyncio.TimerHandle | None = None
+        self._lanes = lanes
+        self._lane: Lane | None = None
+        self._listed: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._postponed = False
+        self._rested_at = 0.0
+        self._date: list[tuple[bytes, bytes]] | None = None
+        self._whole_head = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a head from now on."""
@@ -71,16 +89,36 @@ class Connection(HttpToolsProtocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+        if self._lane is not None:
+            # The router knows what to do when a client leaves.
+            self._lane.hand_over()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def shutdown(self) -> None:
+        """End the connection after the request under way."""
+        if self._lane is not None:
+            self._lane.hand_over()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Parse, then see what is still owed to us."""
         # The chunk in which a head begins may be mostly of what came before it.
         further = self._began and not self._head_done
         self._chunk_bytes = len(data)
-        super().data_received(data)
+        # As uvicorn does, but the clock of an idle connection runs on: `_rested_at` tells it whether it was one.
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        except httptools.HttpParserUpgrade:
+            pass
         if self.parser is None or self.transport.is_closing():
             return
+        if self._postponed:
+            # The rest of the body comes later: whoever reads it has a clock for that.
+            self._begin()
         if further and not self._head_done:
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.head_bytes:
@@ -90,7 +128,12 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        super().on_message_begin()
+        if self._lane is not None:
+            # The next request is here already: it waits its turn behind this one.
+            self._lane.hand_over()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._began, self._head_done = True, False
         self._head_bytes = self._trailers.size = 0
 
@@ -105,14 +148,125 @@ class Connection(HttpToolsProtocol):
             if size > limits.head_bytes:
                 self._too_large()
         self._head_done = True
-        super().on_headers_complete()
         # The request has the list of its headers; what the parser still finds must not get into it.
-        self.headers = self._trailers
+        self._listed, self.headers = self.headers, self._trailers
+        parser, cycle = self.parser, self.cycle
+        self._postponed = (
+            self.url == b"/mcp"
+            and parser.get_method() == b"POST"
+            and (cycle is None or cycle.response_complete)
+            and parser.should_keep_alive()
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+            and not self.flow.write_paused
+            and len(self.connections) < limits.connections
+        )
+        if not self._postponed:
+            self._begin()
+
+    def on_body(self, body: bytes) -> None:
+        """Part of the body."""
+        if self._postponed:
+            self._body.append(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._began = False
-        super().on_message_complete()
+        if not self._postponed:
+            super().on_message_complete()
+            return
+        chunks = self._body
+        taken = self._lanes.take(self, self._listed, chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        if taken is Taken.NOT:
+            self._begin()
+            super().on_message_complete()
+            return
+        self._postponed = False
+        chunks.clear()
+        if taken is not Taken.ANSWERED:
+            self._lane = taken
+
+    def _begin(self) -> None:
+        """Let uvicorn start the application on the request whose head is complete, body as far as it is there."""
+        self._postponed = False
+        self._unset_keepalive_if_required()
+        url, expected = self.url, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expected
+        self.scope["headers"], self.headers = self._listed, self._trailers
+        super().on_headers_complete()
+        for chunk in self._body:
+            super().on_body(chunk)
+        self._body.clear()
+
+    # Client
+
+    def respond(self, message: bytes) -> None:
+        """The whole answer to the request on the short way."""
+        self._lane = None
+        if self.transport.is_closing():
+            return
+        defaults = self.server_state.default_headers
+        if defaults is not self._date:
+            self._date = defaults
+            lines = b"".join(b"%b: %b\r\n" % pair for pair in defaults)
+            self._whole_head = b"HTTP/1.1 200 OK\r\n" + lines + b"content-type: application/json\r\ncontent-length: "
+        self.transport.write(b"%b%d\r\n\r\n%b" % (self._whole_head, len(message), message))
+        self.server_state.total_requests += 1
+        self._rested_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._keep_alive(self.timeout_keep_alive)
+
+    def hand_over(self, app: App) -> None:
+        """The request leaves the short way."""
+        self._lane = None
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": "",
+            "method": "POST",
+            "path": "/mcp",
+            "raw_path": b"/mcp",
+            "query_string": b"",
+            "headers": [],
+            "state": {},
+        }
+        self._unset_keepalive_if_required()
+        self.cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+        self.cycle.more_body = False
+        self._start_asgi_task(self.cycle, cast("ASGI3Application", app))
+
+    def _keep_alive(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """One timer serves many requests: it looks whether the last one is long enough ago."""
+        self.timeout_keep_alive_task = None
+        left = self._rested_at + self.timeout_keep_alive - self.loop.time()
+        if self._lane is not None or self._began:
+            left = self.timeout_keep_alive
+        if left > 0:
+            self._keep_alive(left)
+        elif not self.transport.is_closing():
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP request, or none within the limits."""
@@ -138,7 +292,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        return self._lane is not None or (self.cycle is not None and not self.cycle.response_complete)
 
     def _too_large(self) -> NoReturn:
         self._refusal = 431

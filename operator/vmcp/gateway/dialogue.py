@@ -116,7 +116,8 @@ class Dialogues:
         if session is not None and "task" in ask.fields:
             # Servers keep tasks per session.
             session.apart = True
-        if session is None or not session.apart:
+        # What was sent already was sent on the session that all share.
+        if session is None or not session.apart or ask.begun is not None:
             return await self._converse(ask, route, upstream.backend)
         link = self._link(session, upstream)
         link.calls += 1
@@ -152,11 +153,13 @@ class Dialogues:
                     headers=_headers(ask, route),
                     client_capabilities=ask.capabilities,
                     log_level=LOG_LEVELS[ask.log_level] if legacy_ask else "",
+                    begun=ask.begun,
                 )
             except BackendError as error:
                 self._passive.failed(upstream, error)
                 raise
             self._passive.reached(upstream)
+            ask.begun = None
             try:
                 return await self._follow(ask, route, backend.era, exchange)
             except InputRequired as required:

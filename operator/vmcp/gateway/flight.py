@@ -2,7 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
+
+
+class Underway(Protocol):
+    """A call that may be given up by its request id."""
+
+    def cancel(self, reason: str) -> None:
+        """Give it up."""
 
 
 class Flight:

@@ -89,16 +89,24 @@ class Legacy:
             self._notified(session, message)
             await send_whole(send, 202)
             return
-        answer = HttpAnswer(
-            send,
-            bytes(message.id),
-            Era.LEGACY,
-            streams=streams,
-            whole=whole,
-            channel=session.open_channel,
-            primed=session.version == LATEST,
-        )
+        answer = self.answer(session, bytes(message.id), send, streams=streams, whole=whole)
         await self._request(session, message, answer, receive, passed)
+
+    def answer(
+        self, session: Session, ident: bytes, send: Send, *, streams: bool = True, whole: bool = True
+    ) -> HttpAnswer:
+        """Where the answer to a request of this session goes."""
+        primed = session.version == LATEST
+        return HttpAnswer(
+            send, ident, Era.LEGACY, streams=streams, whole=whole, channel=session.open_channel, primed=primed
+        )
+
+    def session(self, session_id: str) -> Session | None:
+        """The caller's session, marked as used; None where the id is not good, or there is no room for it."""
+        try:
+            return self._sessions.get(session_id, identity=ANONYMOUS) if session_id else None
+        except TooManySessions:
+            return None
 
     async def batch(self, body: bytes, session_id: str, *, passed: Passed, send: Send) -> None:
         """Several messages at once: only where the session agreed on the one revision that has batches."""

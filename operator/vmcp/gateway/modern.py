@@ -92,6 +92,20 @@ class Modern:
         meta = {"_meta": {_PREFIX + "serverInfo": dict(server_info)}}
         self._discovery = _joined(msgspec.json.encode(discovery)[:-1] + MODERN_LIST_TAIL, meta)
 
+    def capabilities(self, method: str, fields: dict[str, Raw], headers: Mapping[bytes, bytes]) -> bytes | None:
+        """What the client can be asked, where headers and envelope are in order and ask for no log; else None."""
+        try:
+            meta = _meta_of(fields["_meta"])
+        except (KeyError, msgspec.MsgspecError):
+            return None
+        if meta.log_level or _envelope_error(method, fields, meta, headers) is not None:
+            return None
+        return bytes(meta.capabilities)
+
+    def answer(self, ident: bytes, send: Send) -> HttpAnswer:
+        """Where the answer to a request goes."""
+        return HttpAnswer(send, ident, Era.MODERN, streams=True)
+
     async def post(
         self,
         message: Message,

@@ -25,6 +25,7 @@ class Passthrough:
         """Pass on headers of these names from now on (`passthroughHeaders`); what never may pass is left out."""
         listed = {name.lower().encode() for name in names if may_pass(name)}
         self._names = frozenset(listed | {b"traceparent", b"tracestate"})
+        self.names = self._names | {b"origin", b"expect"}
 
     def of(self, headers: Headers) -> Passed:
         """What is passed on of these headers, in their order; names are lower-case."""

@@ -130,7 +130,7 @@ class Router:
         if route.own != name:
             ask.fields["name"] = Raw(msgspec.json.encode(route.own))
             ask.params = b""
-        await self._forward(ask, route)
+        await self.forward(ask, route)
 
     async def _read(self, ask: Ask) -> None:
         uri = ask.text("uri")
@@ -144,7 +144,7 @@ class Router:
             error = rpc_error(jsonrpc.INVALID_PARAMS, f"unknown resource: {uri}", {"uri": uri})
             await ask.answer.error(error)
             return
-        await self._forward(ask, Route(route.upstream, uri, b""))
+        await self.forward(ask, Route(route.upstream, uri, b""))
 
     async def _complete(self, ask: Ask) -> None:
         try:
@@ -166,7 +166,7 @@ class Router:
             ref["name"] = Raw(msgspec.json.encode(route.own))
             ask.fields["ref"] = Raw(msgspec.json.encode(ref))
             ask.params = b""
-        await self._forward(ask, route)
+        await self.forward(ask, route)
 
     async def _task(self, ask: Ask, session: Session) -> None:
         task = ask.text("taskId") or ""
@@ -174,7 +174,7 @@ class Router:
         if upstream is None:
             await ask.answer.error(rpc_error(jsonrpc.INVALID_PARAMS, f"unknown task: {task}"))
             return
-        await self._forward(ask, Route(upstream, task, b""))
+        await self.forward(ask, Route(upstream, task, b""))
 
     async def _unknown(self, ask: Ask, listed: Listed, name: str) -> None:
         upstream = self._catalog.unlisted(listed, name)
@@ -190,18 +190,21 @@ class Router:
         self._count(ask, upstream.name, "unavailable")
         await ask.answer.error(unavailable(upstream, because=because, retry_s=1 if because else None))
 
-    async def _forward(self, ask: Ask, route: Route) -> None:
+    async def forward(self, ask: Ask, route: Route, *, started: float | None = None, reason: str = "") -> None:
+        """Have the backend answer."""
         upstream = route.upstream
-        if not upstream.usable:
+        if ask.begun is None and not upstream.usable:
             await self._fail_fast(ask, upstream)
             return
-        started = time.perf_counter()
+        started = started or time.perf_counter()
         outcome = "failed"
         flight = Flight()
         self._flights.add(flight)
         if ask.flights is not None:
             ask.flights[ask.answer.ident] = flight
         watch = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._watch, ask, flight)
+        if reason:
+            flight.cancel(reason)
         try:
             outcome = await self._dialogues.carry(ask, route)
         except BackendError as error:

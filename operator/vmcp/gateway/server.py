@@ -27,6 +27,7 @@ from vmcp.gateway.fleet import Fleet
 from vmcp.gateway.hint import Hint
 from vmcp.gateway.hosts import Hosts, is_loopback_address
 from vmcp.gateway.kubewatch import ObjectWatch
+from vmcp.gateway.lane import Lanes
 from vmcp.gateway.legacy import Legacy
 from vmcp.gateway.limits import Limits
 from vmcp.gateway.links import MAX_LINKS, Links
@@ -133,18 +134,32 @@ class Gateway:
         )
         self._metrics.observe_lists((listed.member for listed in Listed), catalog.sizes, catalog.left_out)
         self.cut = self._metrics.refused
+        legacy = Legacy(
+            router=self._router, sessions=self.sessions, outside=outside, tasks=tasks, server_info=server_info
+        )
+        modern = Modern(
+            router=self._router,
+            changes=self._changes,
+            links=links,
+            route=catalog.owner,
+            tasks=tasks,
+            server_info=server_info,
+        )
+        self.lanes = Lanes(
+            router=self._router,
+            legacy=legacy,
+            modern=modern,
+            catalog=catalog,
+            metrics=self._metrics,
+            passive=self._passive,
+            hosts=self._hosts,
+            passthrough=self._passthrough,
+            json_depth=options.limits.json_depth,
+            closed=lambda: bool(self._closed or options.access_log),
+        )
         self.app = Edge(
-            legacy=Legacy(
-                router=self._router, sessions=self.sessions, outside=outside, tasks=tasks, server_info=server_info
-            ),
-            modern=Modern(
-                router=self._router,
-                changes=self._changes,
-                links=links,
-                route=catalog.owner,
-                tasks=tasks,
-                server_info=server_info,
-            ),
+            legacy=legacy,
+            modern=modern,
             pages=pages.by_path(),
             closed=lambda: self._closed,
             hosts=self._hosts,
@@ -306,7 +321,7 @@ async def serve(options: ServeOptions, *, stopping: asyncio.Event | None = None)
     try:
         async with asyncio.TaskGroup() as tasks:
             gateway = Gateway(options, config, Home.find(), tasks, seal)
-            server = _Server(_uvicorn_config(gateway.app, options.limits, gateway.cut))
+            server = _Server(_uvicorn_config(gateway.app, options.limits, gateway.cut, gateway.lanes))
             gateway.start()
             tasks.create_task(_stop(stopping, server, gateway))
             log.info("gateway %s on http://%s:%d/mcp", config.name, options.host, listening.getsockname()[1])
@@ -349,8 +364,8 @@ async def _stop(stopping: asyncio.Event, server: uvicorn.Server, gateway: Gatewa
     gateway.give_up_calls()
 
 
-def _uvicorn_config(app: Edge, limits: Limits, cut: Callable[[str], None]) -> uvicorn.Config:
-    connection = functools.partial(Connection, limits=limits, cut=cut)
+def _uvicorn_config(app: Edge, limits: Limits, cut: Callable[[str], None], lanes: Lanes) -> uvicorn.Config:
+    connection = functools.partial(Connection, limits=limits, cut=cut, lanes=lanes)
     return uvicorn.Config(
         app,
         # It is called as a class is.

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from vmcp.gateway.changes import Changed, Changes, Listener
-from vmcp.gateway.flight import Flight
+from vmcp.gateway.flight import Underway
 from vmcp.gateway.questions import CAPABILITY_OF, Questions
 from vmcp.gateway.replay import Budget, Channel, Replay
 from vmcp.gateway.seal import Seal
@@ -74,7 +74,7 @@ class Session:
         self.version = version
         self.listener = Listener()
         self.streams = 0
-        self.flights: dict[bytes, Flight] = {}
+        self.flights: dict[bytes, Underway] = {}
         self.log_level = 0
         self.used_at = now
         self.level = ""

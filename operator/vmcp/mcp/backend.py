@@ -11,6 +11,7 @@ from vmcp.mcp.dialect import (
     ASIDE_SECONDS,
     CHANGES,
     LISTEN_OPEN_SECONDS,
+    Begun,
     Dialect,
     Era,
     JsonObject,
@@ -136,6 +137,7 @@ class Backend:
         headers: Headers = (),
         client_capabilities: bytes = b"{}",
         log_level: str = "",
+        begun: Begun | None = None,
     ) -> Exchange:
         """Send a request; opens first where needed. A JSON-RPC body under HTTP 200, 400 or 404 is an answer.
 
@@ -146,6 +148,7 @@ class Backend:
             headers: sent beside the address's own.
             client_capabilities: JSON object for the Modern envelope.
             log_level: for the Modern envelope, empty = as `params` say.
+            begun: this request as `begin` has sent it already.
 
         Raises:
             BackendError: no head of an answer, or one that is not MCP. Repeated is only what provably was not
@@ -153,8 +156,12 @@ class Backend:
             ValueError: `params` is not a JSON object.
         """
         deadline = _now() + timeout
-        dialect = await self._opened(deadline)
+        dialect: Dialect
         try:
+            if begun is not None:
+                dialect = begun.dialect
+                return await begun.exchange(deadline)
+            dialect = await self._opened(deadline)
             return await dialect.request(
                 method,
                 params,
@@ -176,6 +183,16 @@ class Backend:
             client_capabilities=client_capabilities,
             log_level=log_level,
         )
+
+    def begin(self, method: str, params: bytes, *, name: str, client_capabilities: bytes) -> Begun | None:
+        """Send a request now where nothing need be waited for, neither session nor connection; else None.
+
+        What comes of it is in the result, or goes on as `request(..., begun=...)`. Raises BackendError.
+        """
+        dialect = self._dialect
+        if dialect is None or not dialect.alive:
+            return None
+        return dialect.begin(method, params, name=name, client_capabilities=client_capabilities)
 
     async def post(self, message: bytes, *, timeout: float) -> None:
         """Post the response to a request of the server. Raises BackendError."""

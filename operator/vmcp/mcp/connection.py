@@ -11,7 +11,7 @@ from typing import Final
 import httptools
 
 from vmcp.api.category import ErrorCategory
-from vmcp.mcp.transport import Response, TransportError
+from vmcp.mcp.transport import Pending, TransportError
 
 MOST_BYTES_WITHOUT_BODY: Final = 64 * 1024
 """Head, 1xx heads, trailers, chunk extensions: as many bytes may pass without one byte of body."""
@@ -181,11 +181,11 @@ class Connection(asyncio.Protocol):
             if self._reading_paused:
                 self.resume()  # the reader has all of it in memory; the next answer needs the socket
             if response is not None:
-                response.ended(None)
+                response.finish(None)
             self._released(self)
         else:
             if response is not None:
-                response.ended(None)
+                response.finish(None)
             self._finish(None)
 
     def _fail(self, category: ErrorCategory, message: str) -> None:
@@ -200,15 +200,15 @@ class Connection(asyncio.Protocol):
             self._parser = None  # it and this object hold each other
             self._released(self)
         if response is not None:
-            response.ended(error)
+            response.finish(error)
 
 
-class HttpResponse(Response):
+class HttpResponse(Pending):
     """The answer on one connection. One reader at a time."""
 
     __slots__ = (
-        "_chunks", "_connection", "_discard_timer", "_discarding", "_ended", "_error", "_loop", "_pause_at", "_paused",
-        "_size", "_waiter", "head_complete", "headers", "status",
+        "_chunks", "_connection", "_discard_timer", "_discarding", "_error", "_loop", "_pause_at", "_paused", "_size",
+        "_waiter", "ended", "head_complete", "headers", "status",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
@@ -217,10 +217,11 @@ class HttpResponse(Response):
         self._chunks: list[bytes] = []
         self._size = 0
         self._pause_at = _PAUSE_AT
-        self._paused = self._ended = self._discarding = False
+        self._paused = self.ended = self._discarding = False
         self._error: TransportError | None = None
         self._discard_timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[bool] | None = None
+        self.listener: Callable[[], None] | None = None
         self.head_complete = False
         self.status = 0
         self.headers = _NO_HEADERS
@@ -228,13 +229,13 @@ class HttpResponse(Response):
     async def head(self, deadline: float) -> None:
         """Return once status and headers are there. `deadline` in loop time."""
         while not self.head_complete:
-            if self._ended:
+            if self.ended:
                 raise self._error or TransportError(ErrorCategory.PROTOCOL, "The server sent no answer.")
             await self._wait(deadline, "The server did not begin to answer in time.")
 
     async def read(self, *, limit: int, timeout: float) -> bytes:
         """The whole body, gathered without waking for each piece where it is there already."""
-        if not self._ended:
+        if not self.ended:
             await self._collect(limit, self._loop.time() + timeout)
         if self._error is not None:
             raise self._error
@@ -244,9 +245,17 @@ class HttpResponse(Response):
         self._chunks, self._size = [], 0
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
+    def so_far(self) -> bytes | None:
+        """What has come of the body."""
+        if self._error is not None:
+            return None
+        if len(self._chunks) > 1:
+            self._chunks = [b"".join(self._chunks)]
+        return self._chunks[0] if self._chunks else b""
+
     async def _collect(self, limit: int, deadline: float) -> None:
         self._pause_at = limit
-        while not self._ended:
+        while not self.ended:
             if self._size > limit:
                 raise self._too_long(limit)
             self._resume()
@@ -262,21 +271,21 @@ class HttpResponse(Response):
                 yield data
             elif self._error is not None:
                 raise self._error
-            elif self._ended:
+            elif self.ended:
                 return
             else:
                 await self._wait(self._loop.time() + idle_timeout, "The server's stream went silent.")
 
     def close(self) -> None:
         """Give the answer up, and the connection with it unless the answer had ended."""
-        if not self._ended:
+        if not self.ended:
             self._connection.abort()
         self._chunks, self._size = [], 0
 
     def release(self) -> None:
         """Discard the rest; the connection is dropped where that takes longer than a second."""
         self._chunks, self._size = [], 0
-        if not self._ended and not self._discarding:
+        if not self.ended and not self._discarding:
             self._discarding = True
             self._resume()
             self._discard_timer = self._loop.call_later(_DISCARD_SECONDS, self.close)
@@ -305,20 +314,24 @@ class HttpResponse(Response):
         """Something arrived: wake the reader where there is something to read."""
         if self._waiter is not None and self.head_complete and not self._waiter.done():
             self._waiter.set_result(True)
+        if self.listener is not None:
+            self.listener()
 
-    def ended(self, error: TransportError | None) -> None:
+    def finish(self, error: TransportError | None) -> None:
         """The last byte, or why there is none."""
-        self._ended = True
+        self.ended = True
         self._error = error
         if self._discard_timer is not None:
             self._discard_timer.cancel()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(True)
+        if self.listener is not None:
+            self.listener()
 
     # private
 
     def _resume(self) -> None:
-        if self._paused and not self._ended:
+        if self._paused and not self.ended:
             self._paused = False
             self._connection.resume()
 

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, Final
 
 from vmcp.api.category import ErrorCategory
@@ -13,7 +13,8 @@ from vmcp.mcp.endpoint import IDEMPOTENT, Endpoint, Headers
 from vmcp.mcp.errors import BackendError, SessionGoneError
 from vmcp.mcp.exchange import Exchange, HttpExchange, Reply, is_stream, matched
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
-from vmcp.mcp.transport import Response
+from vmcp.mcp.sse import EventParser, EventTooLong
+from vmcp.mcp.transport import Pending, Response, TransportError
 
 JsonObject = dict[str, Any]
 
@@ -44,6 +45,8 @@ class ListChanged(StrEnum):
 CHANGES: Final = {f"notifications/{kind}/list_changed": kind for kind in ListChanged}
 
 
+_MOST_PLAIN_BYTES: Final = 128 * 1024
+"""A longer answer is read by whoever can slow its sender down."""
 _OF_SESSIONS: Final = frozenset({jsonrpc.INVALID_REQUEST, jsonrpc.SERVER_ERROR})
 
 
@@ -79,6 +82,10 @@ class Dialect(ABC):
         log_level: str,
     ) -> Exchange:
         """As `Backend.request`. Raises BackendError; SessionGoneError = not processed, detect the era anew."""
+
+    def begin(self, method: str, params: bytes, *, name: str, client_capabilities: bytes) -> "Begun | None":
+        """Send a request now, if that needs no waiting. Raises BackendError."""
+        return None
 
     @abstractmethod
     async def notify(self, message: bytes, deadline: float) -> None:
@@ -124,6 +131,12 @@ class HttpDialect(Dialect):
         most_bytes: int | None = None,
     ) -> HttpExchange:
         response = await self._endpoint.send("POST", headers, body, deadline, idempotent=method in IDEMPOTENT)
+        return await self.judged(response, ident, deadline, most_bytes)
+
+    async def judged(
+        self, response: Response, ident: bytes, deadline: float, most_bytes: int | None = None
+    ) -> HttpExchange:
+        """The exchange whose answer has begun to arrive. Raises BackendError, SessionGoneError."""
         if response.status == 200:
             return self._under_way(response, ident, deadline, most_bytes)
         failure = answers.refused(response)
@@ -169,6 +182,83 @@ class HttpDialect(Dialect):
                 ErrorCategory.HTTP_4XX, "The server offers no stream of changes.", http_status=response.status
             )
         raise answers.refused(response) or gone(response.status)
+
+
+class Unsettled(Enum):
+    """What is known of an answer that is no plain result."""
+
+    WAIT = 0
+    """It may become one."""
+    OTHER = 1
+    """It is something else: an error, a notification before the response, a long body."""
+
+
+class Begun:
+    """A request that has been sent, and whose answer may be here any moment.
+
+    Attributes:
+        dialect: whose request it is.
+        pending: the answer.
+    """
+
+    __slots__ = ("_ident", "dialect", "pending")
+
+    def __init__(self, dialect: HttpDialect, pending: Pending, ident: bytes) -> None:
+        self.dialect = dialect
+        self.pending = pending
+        self._ident = ident
+
+    def result(self) -> bytes | Unsettled:
+        """The result, once the answer is the plain one: a response with a result, and nothing before it."""
+        pending = self.pending
+        if not pending.head_complete:
+            return Unsettled.OTHER if pending.ended else Unsettled.WAIT
+        headers = pending.headers
+        kind = headers.get("content-type", "").partition(";")[0].lower()
+        body = pending.so_far()
+        if pending.status != 200 or body is None or len(body) > _MOST_PLAIN_BYTES or "content-encoding" in headers:
+            return Unsettled.OTHER
+        if kind == "text/event-stream":
+            return self._in_stream(body)
+        if kind != "application/json":
+            return Unsettled.OTHER
+        if not pending.ended:
+            length = headers.get("content-length", "0")
+            # Reading pauses where nobody takes what has come.
+            short = length.isdigit() and len(length) < 7 and int(length) <= _MOST_PLAIN_BYTES
+            return Unsettled.WAIT if short else Unsettled.OTHER
+        return self._in_message(body)
+
+    async def exchange(self, deadline: float) -> HttpExchange:
+        """The request goes on as any other. `deadline` in loop time. Raises BackendError, SessionGoneError."""
+        self.pending.listener = None
+        try:
+            await self.pending.head(deadline)
+        except TransportError as error:
+            raise BackendError(error.category, str(error), sent=error.sent) from None
+        return await self.dialect.judged(self.pending, self._ident, deadline)
+
+    def _in_stream(self, body: bytes) -> bytes | Unsettled:
+        try:
+            events = EventParser(limit=_MOST_PLAIN_BYTES).feed(body)
+        except EventTooLong:
+            return Unsettled.OTHER
+        if not events:
+            return Unsettled.OTHER if self.pending.ended else Unsettled.WAIT
+        result = self._in_message(events[0].data)
+        if not isinstance(result, Unsettled):
+            # Nothing that may follow a response matters.
+            self.pending.release()
+        return result
+
+    def _in_message(self, body: bytes) -> bytes | Unsettled:
+        try:
+            message = jsonrpc.decode(body)
+        except ValueError:
+            return Unsettled.OTHER
+        if message.id != self._ident or message.error is not None or message.method or message.result is None:
+            return Unsettled.OTHER
+        return message.result
 
 
 def gone(status: int) -> SessionGoneError:

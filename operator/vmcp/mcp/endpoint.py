@@ -6,7 +6,7 @@ from typing import Final
 
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp.errors import BackendError
-from vmcp.mcp.transport import Peer, Request, Response, Transport, TransportError
+from vmcp.mcp.transport import Peer, Pending, Request, Response, Transport, TransportError
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -99,6 +99,14 @@ class Endpoint:
                 if not (error.category is ErrorCategory.CONNECT and error.reused and error.before_answer):
                     raise
             return await self._transport.send(request, timeout=deadline - now(), fresh=True)
+        except TransportError as error:
+            raise BackendError(error.category, str(error), sent=error.sent) from None
+
+    def begin(self, headers: Headers, body: bytes) -> Pending | None:
+        """POST a call at once, where an idle connection is at hand. Raises BackendError: it cannot be sent at all."""
+        try:
+            request = Request("POST", self.address.url, headers, body, self.address.peer)
+            return self._transport.begin(request, reuse_idle_seconds=CALL_REUSE_IDLE_SECONDS)
         except TransportError as error:
             raise BackendError(error.category, str(error), sent=error.sent) from None
 

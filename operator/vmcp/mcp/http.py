@@ -11,7 +11,7 @@ from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.origin import Origin, parse_url
 from vmcp.mcp.pool import Pool
 from vmcp.mcp.tls import TlsContexts
-from vmcp.mcp.transport import Peer, Request, Response, Transport, TransportError
+from vmcp.mcp.transport import Peer, Pending, Request, Response, Transport, TransportError
 
 _MOST_CACHED_HEADS: Final = 32_768
 _SWEEP_SECONDS: Final = 30.0
@@ -45,14 +45,17 @@ class HttpTransport(Transport):
         connection = None if fresh else pool.take(reuse_idle_seconds=reuse_idle_seconds)
         if connection is None:
             connection = await pool.acquire(deadline, fresh=fresh, reuse_idle_seconds=reuse_idle_seconds)
-        body = request.body
-        if body or request.method in ("POST", "PUT", "PATCH"):
-            payload = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
-        else:
-            payload = head + b"\r\n"
-        response = connection.exchange(payload, bodiless=request.method == "HEAD")
+        response = connection.exchange(_payload(head, request), bodiless=request.method == "HEAD")
         await response.head(deadline)
         return response
+
+    def begin(self, request: Request, *, reuse_idle_seconds: float = 60.0) -> Pending | None:
+        """Send on an idle connection, and wait for nothing."""
+        head = self._head(request)
+        connection = self._pool(request).take(reuse_idle_seconds=reuse_idle_seconds)
+        if connection is None:
+            return None
+        return connection.exchange(_payload(head, request), bodiless=False)
 
     async def close(self) -> None:
         """Close every connection; what is under way fails."""
@@ -103,6 +106,13 @@ class HttpTransport(Transport):
             if self._pools and not self._closed
             else None
         )
+
+
+def _payload(head: bytes, request: Request) -> bytes:
+    body = request.body
+    if body or request.method in ("POST", "PUT", "PATCH"):
+        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+    return head + b"\r\n"
 
 
 def _encode_head(request: Request, origin: Origin, target: str) -> bytes:

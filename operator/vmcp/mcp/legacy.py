@@ -13,6 +13,7 @@ from vmcp.mcp import answers, jsonrpc
 from vmcp.mcp.dialect import (
     LISTEN_IDLE_SECONDS,
     LISTEN_OPEN_SECONDS,
+    Begun,
     Era,
     HttpDialect,
     JsonObject,
@@ -80,6 +81,12 @@ class LegacyHttp(HttpDialect):
         ident = b"%d" % next(self._ids)
         body = jsonrpc.encode_request(ident, method, params)
         return await self._exchange(method, self._headers + plain(headers), ident, body, deadline)
+
+    def begin(self, method: str, params: bytes, *, name: str, client_capabilities: bytes) -> Begun | None:
+        """POST the request on the session, on an idle connection."""
+        ident = b"%d" % next(self._ids)
+        pending = self._endpoint.begin(self._headers, jsonrpc.encode_request(ident, method, params))
+        return None if pending is None else Begun(self, pending, ident)
 
     async def notify(self, message: bytes, deadline: float) -> None:
         """POST the message on the session."""

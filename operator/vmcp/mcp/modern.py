@@ -14,6 +14,7 @@ from vmcp.mcp import answers, jsonrpc
 from vmcp.mcp.dialect import (
     LISTEN_IDLE_SECONDS,
     LISTEN_OPEN_SECONDS,
+    Begun,
     Era,
     HttpDialect,
     JsonObject,
@@ -103,6 +104,13 @@ class Modern(HttpDialect):
         enveloped = envelope(params, client_capabilities, self._client_info, log_level)
         body = jsonrpc.encode_request(ident, method, enveloped)
         return await self._exchange(method, self._addressed(method, name) + plain(headers), ident, body, deadline)
+
+    def begin(self, method: str, params: bytes, *, name: str, client_capabilities: bytes) -> Begun | None:
+        """POST the request in its envelope, on an idle connection."""
+        ident = b"%d" % next(self._ids)
+        body = jsonrpc.encode_request(ident, method, envelope(params, client_capabilities, self._client_info))
+        pending = self._endpoint.begin(self._addressed(method, name), body)
+        return None if pending is None else Begun(self, pending, ident)
 
     async def notify(self, message: bytes, deadline: float) -> None:
         """POST the message."""

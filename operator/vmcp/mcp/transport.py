@@ -4,7 +4,7 @@ The one implementation is `vmcp.mcp.http`; tests pass another instead of patchin
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from vmcp.api.category import ErrorCategory
@@ -101,6 +101,29 @@ class Response(ABC):
         self.close()
 
 
+class Pending(Response):
+    """An answer that may not have begun to arrive; status and headers count from `head_complete` on.
+
+    Attributes:
+        ended: nothing more comes: all of it is there, or an error is.
+        listener: called when there is more of it than before.
+    """
+
+    __slots__ = ("listener",)
+
+    head_complete: bool
+    ended: bool
+    listener: Callable[[], None] | None
+
+    @abstractmethod
+    async def head(self, deadline: float) -> None:
+        """Return once status and headers are there. `deadline` in loop time. Raises TransportError."""
+
+    @abstractmethod
+    def so_far(self) -> bytes | None:
+        """What there is of the body, which stays to be read; None where the connection failed."""
+
+
 class Transport(ABC):
     """Sends requests on kept-alive connections."""
 
@@ -117,6 +140,10 @@ class Transport(ABC):
         Raises:
             TransportError: no head within the time, or no connection.
         """
+
+    def begin(self, request: Request, *, reuse_idle_seconds: float = 60.0) -> "Pending | None":
+        """Send at once, on an idle connection; None where none is at hand, or this transport has no such way."""
+        return None
 
     @abstractmethod
     async def close(self) -> None:
