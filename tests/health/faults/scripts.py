@@ -24,6 +24,11 @@ class Fault:
     """Between these."""
 
 
+async def _limited_for_200_s_by_date(seen: Seen, writer: asyncio.StreamWriter) -> None:
+    until = formatdate(time.time() + 200, usegmt=True)
+    writer.write(answer("429 Too Many Requests", b"", f"retry-after: {until}"))
+
+
 def _always(data: bytes) -> Script:
     async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -181,7 +186,7 @@ FAULTS = [
     ),
     Fault(
         "429 by date",
-        _always(answer("429 Too Many Requests", b"", f"retry-after: {formatdate(time.time() + 200, usegmt=True)}")),
+        _limited_for_200_s_by_date,
         ErrorCategory.RATE_LIMITED,
         "429",
         (1, 200),
