@@ -13,7 +13,7 @@ from vmcp.mcp.pool import Pool
 from vmcp.mcp.tls import TlsContexts
 from vmcp.mcp.transport import Peer, Pending, Request, Response, Transport, TransportError
 
-_MOST_CACHED_HEADS: Final = 32_768
+MOST_KEPT_HEADS: Final = 32_768
 _SWEEP_SECONDS: Final = 30.0
 
 
@@ -23,11 +23,15 @@ class HttpTransport(Transport):
     Args:
         guard: judges every address connected to.
         connections_per_origin: at most so many at once; further requests wait within their timeout.
+        kept_heads: encoded request heads that are kept for the next request with the same headers.
     """
 
-    def __init__(self, *, guard: AddressGuard, connections_per_origin: int = 256) -> None:
+    def __init__(
+        self, *, guard: AddressGuard, connections_per_origin: int = 256, kept_heads: int = MOST_KEPT_HEADS
+    ) -> None:
         self._guard = guard
         self._bound = connections_per_origin
+        self._kept_heads = kept_heads
         self._contexts = TlsContexts()
         self._pools: dict[tuple[Origin, Peer], Pool] = {}
         self._heads: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
@@ -82,7 +86,7 @@ class HttpTransport(Transport):
         key = (request.method, request.url, request.headers)
         head = self._heads.get(key)
         if head is None:
-            if len(self._heads) >= _MOST_CACHED_HEADS:
+            if len(self._heads) >= self._kept_heads:
                 self._heads.clear()
                 self._origins.clear()
             try:
