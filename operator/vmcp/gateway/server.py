@@ -59,6 +59,8 @@ SWEEP_S: Final = 30.0
 FILE_CHECK_S: Final = 1.0
 CONFIG_KEY: Final = "config.yaml"
 REFUSED_EXIT: Final = 2
+KEPT_HEADS: Final = 2048
+"""Of requests to backends. Each call with a trace context has a head of its own, which no other will share."""
 LISTEN_BACKLOG: Final = 1024
 
 
@@ -89,7 +91,7 @@ class Gateway:
             # On a laptop the backends are on loopback; in a Pod loopback is the gateway itself.
             allow_loopback=home is None or os.environ.get("VMCP_ALLOW_LOOPBACK", "") in ("1", "true"),
         )
-        backends = HttpTransport(guard=guard)
+        backends = HttpTransport(guard=guard, kept_heads=KEPT_HEADS)
         self._transports = [backends]
         self._changes = Changes()
         self._metrics = Metrics()
@@ -103,7 +105,7 @@ class Gateway:
         self._view = View(fleet=self.fleet, passive=self._passive, check=probe, reported=home is not None)
         self._hint: Hint | None = None
         # Sessions of single clients with backends: many long streams, which must not take the place of calls.
-        aside = HttpTransport(guard=guard, connections_per_origin=MAX_LINKS)
+        aside = HttpTransport(guard=guard, connections_per_origin=MAX_LINKS, kept_heads=KEPT_HEADS)
         self._transports.append(aside)
         self._links = links = Links(transport=aside, tasks=tasks, version=__version__)
         self.fleet.on_flip = links.flipped
