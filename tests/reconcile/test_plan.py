@@ -309,3 +309,14 @@ def test_a_name_in_per_backend_that_no_backend_has_is_named_and_stops_nothing() 
     assert "search" not in told.message
     assert status_of(judged(overriding("search"), servers=(server(),)), ConditionType.BACKEND_OVERRIDES_MATCHED)
     assert condition(judged(), ConditionType.BACKEND_OVERRIDES_MATCHED) is None
+
+
+@pytest.mark.parametrize(("replicas", "warned"), [(None, False), (0, False), (1, False), (2, True)])
+def test_several_replicas_without_shared_sessions_are_warned_of_and_served(replicas: int | None, warned: bool) -> None:
+    judgement = judged(gate(**({} if replicas is None else {"replicas": replicas})))
+    found = condition(judgement, ConditionType.SESSION_STORAGE_WARNING)
+    assert (found is not None) == warned
+    assert judgement.wanted is not None
+    if found is not None:
+        assert found.status
+        assert found.reason == Reason.SESSION_STORAGE_MISSING

@@ -53,12 +53,10 @@ class Reason(StrEnum):
     DEPLOYMENT_NOT_READY = "DeploymentNotReady"
     DEPLOYMENT_FAILED = "DeploymentFailed"
     NAME_CONFLICT = "NameConflict"
-    FOREIGN_CONTROLLER = "ForeignController"
     RECONCILE_FAILED = "ReconcileFailed"
     # Valid
     VALIDATION_SUCCEEDED = "ValidationSucceeded"
     VALIDATION_FAILED = "ValidationFailed"
-    NOT_SUPPORTED = "NotSupported"
     # references
     GROUP_REF_VALID = "GroupRefValid"
     GROUP_REF_NOT_FOUND = "GroupRefNotFound"

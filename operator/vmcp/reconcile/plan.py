@@ -70,6 +70,7 @@ def plan(owner: JsonObject, around: Surroundings, *, image: str) -> Plan:
             "anyone who reaches it may call it",
         ),
         _features(left_out(spec)),
+        *_unshared_sessions(spec),
     ]
     blocked = _group_blocks(spec.group_ref.name, around.group)
     if blocked:
@@ -187,3 +188,14 @@ def shown(sentences: Iterable[str], separator: str = "; ") -> str:
     sentences = list(dict.fromkeys(sentences))
     rest = len(sentences) - PROBLEMS_SHOWN
     return separator.join(sentences[:PROBLEMS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _unshared_sessions(spec: VirtualMCPServerSpec) -> list[Finding]:
+    """Replicas share no storage: what a session holds beyond its id stays with the replica that it began at."""
+    if (spec.replicas or 0) < 2:
+        return []
+    message = (
+        "several replicas and no shared session storage: a session goes on at any replica, but its subscriptions, "
+        "log level and own backend sessions stay with one; keep sessionAffinity at ClientIP"
+    )
+    return [Finding(ConditionType.SESSION_STORAGE_WARNING, True, Reason.SESSION_STORAGE_MISSING, message)]
