@@ -71,6 +71,8 @@ async def test_what_rides_along_is_not_written_until_there_is_news(world: World)
         world.writer.report(world.uid)
         status = await world.until(lambda status: "errorCategory" in status["discoveredBackends"][0])
 
+        await eventually(lambda: len(world.written) >= 2)
+
     assert status["discoveredBackends"][0]["consecutiveFailures"] == 9
     assert len(world.written) == 2
 
