@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Most of a test run is waiting; each process has a control plane of its own (0.7 GB).
+TEST_PROCESSES ?= 2
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 
@@ -20,7 +22,7 @@ demo: $(READY) control-plane ## The main job in one terminal: a backend dies, it
 	@$(BIN)/python -m vmcp_dev.demo
 
 test: $(READY) control-plane ## Every test, on a real API server and with real MCP servers.
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(READY) ## ruff, mypy and the contracts between the rooms.
 	$(BIN)/ruff check .

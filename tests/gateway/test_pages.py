@@ -65,6 +65,7 @@ async def test_status_and_backend_health_agree(tmp_path: Path) -> None:
             assert dead["LastErrorCategory"] == "connect"
             assert dead["ConsecutiveFailures"] >= 2
             assert dead["CircuitLastChanged"].endswith("Z")
+            assert dead["LastTransitionTime"].endswith("Z")
 
 
 async def test_liveness_readiness_and_metrics(tmp_path: Path) -> None:

@@ -111,6 +111,20 @@ async def test_a_fresh_report_counts_and_nothing_is_checked() -> None:
         assert it.check.checks == 0
 
 
+async def test_the_time_of_a_change_of_health_is_when_the_gateway_heard_of_it() -> None:
+    async with world() as it:
+        upstream = it.fleet.upstreams["a"]
+        assert upstream.health_changed_at is None
+        it.report("unavailable")
+        fell = upstream.health_changed_at
+        assert fell is not None
+        it.report("unavailable")
+        assert upstream.health_changed_at == fell
+        it.report("ready")
+        assert upstream.health_changed_at is not None
+        assert upstream.health_changed_at > fell
+
+
 async def test_a_report_of_another_target_says_nothing() -> None:
     async with world() as it:
         it.report("unavailable", fingerprint="other")

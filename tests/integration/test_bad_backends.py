@@ -16,8 +16,8 @@ def test_every_bad_backend_is_named_by_category_and_the_good_one_is_not_disturbe
             return {b["name"]: (b["status"], b.get("errorCategory")) for b in found}
 
         wanted = {name: (STATUSES.get(name, "unavailable"), category) for name, category in CATEGORIES.items()}
-        eventually(lambda: all(seen().get(name) == value for name, value in wanted.items()))
-        assert seen() == wanted | {"good": ("ready", None)}
+        # Circuits open and are tried again meanwhile: all of it holds at one moment, not at any.
+        eventually(lambda: seen() == wanted | {"good": ("ready", None)})
         for backend in stage.status("front")["discoveredBackends"]:
             if backend["name"] in CATEGORIES:
                 assert backend["message"], backend

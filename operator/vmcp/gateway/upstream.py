@@ -16,12 +16,13 @@ class Upstream:
         told: as last told by the status or the own monitor.
         snapshot: what counts here: `told`, unless that would use a backend that the local breaker keeps out.
         own_headers: lower-case names of the headers that the gateway itself sends to it.
+        health_changed_at: wall clock of the last change of health as seen from here; None before the first.
         usable: listed and called (design §3 rule 4); kept as an attribute since every call reads it.
     """
 
     __slots__ = (
-        "_local", "backend", "config", "fingerprint", "forced_open", "name", "own_headers", "snapshot", "timeout_s",
-        "told", "usable",
+        "_local", "backend", "config", "fingerprint", "forced_open", "health_changed_at", "name", "own_headers",
+        "snapshot", "timeout_s", "told", "usable",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +42,7 @@ class Upstream:
         self.forced_open = forced_open
         self.own_headers = frozenset(name.lower() for name in config.headers)
         self._local: Snapshot | None = None
+        self.health_changed_at: float | None = None
         self.snapshot = self.told = self._unseen()
         self.usable = self._may_be_used()
 
@@ -55,6 +57,11 @@ class Upstream:
         self._local = local
         return self._judge()
 
+    @property
+    def local(self) -> Snapshot | None:
+        """What the local breaker says, None = it keeps nothing out."""
+        return self._local
+
     def retry_after_s(self) -> int | None:
         """Whole seconds until the circuit may be closed again; None when it is closed."""
         if self.snapshot.circuit is Circuit.HALF_OPEN:
@@ -66,7 +73,11 @@ class Upstream:
 
     def _judge(self) -> bool:
         kept_out = self._local is not None and usable(self.told)
+        health = self.snapshot.health
         self.snapshot = self._local if kept_out and self._local is not None else self.told
+        if self.snapshot.health is not health:
+            # The status does not carry it: a gateway tells the moment at which it learned of the change.
+            self.health_changed_at = self.snapshot.health_changed_at or time.time()
         before = self.usable
         self.usable = self._may_be_used()
         return self.usable != before
