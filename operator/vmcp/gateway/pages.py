@@ -96,7 +96,7 @@ def _details(upstream: Upstream) -> dict[str, object]:
         "ConsecutiveFailures": seen.consecutive_failures,
         "LastCheckTime": _time(seen.last_check_at),
         "LastErrorCategory": seen.category.value if seen.category else "",
-        "LastTransitionTime": _time(seen.health_changed_at),
+        "LastTransitionTime": _time(upstream.health_changed_at),
         "CircuitState": seen.circuit.value,
         "CircuitLastChanged": _time(seen.circuit_changed_at),
         "MCPRevision": _revision(upstream),
