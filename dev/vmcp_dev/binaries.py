@@ -4,17 +4,14 @@ Looked for in this order: the folder named by VMCP_KUBE_BIN, PATH, the cache, th
 from source. A machine that reaches only a Go module proxy ends at the last one.
 """
 
-import fcntl
 import os
 import shutil
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from vmcp_dev import gobuild, release, versions
+from vmcp_dev.bringing import only_one_at_a_time
 from vmcp_dev.paths import cache_folder
 
 FOLDER_VARIABLE = "VMCP_KUBE_BIN"
@@ -42,7 +39,7 @@ def find_binaries() -> Binaries:
     """
     found = {name: _at_hand(name) for name in versions.NAMES}
     if not all(found.values()):
-        with _only_one_at_a_time(cached_binaries()):
+        with only_one_at_a_time(cached_binaries(), say):
             found |= _brought([name for name, path in found.items() if path is None])
     return Binaries(**{name.replace("-", "_"): path for name, path in found.items() if path})
 
@@ -107,22 +104,3 @@ def _build(name: str, not_downloaded: release.NotDownloaded) -> None:
             f"{name} {versions.KUBERNETES} could not be had: {not_downloaded}; {failed}. "
             f"Or put the four binaries into a folder and name it by {FOLDER_VARIABLE}."
         ) from failed
-
-
-@contextmanager
-def _only_one_at_a_time(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        waiting_since = time.monotonic()
-        said = 0.0
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                waited = time.monotonic() - waiting_since
-                if waited >= said:
-                    say(f"another process is bringing the binaries; waiting ({waited:.0f} s)")
-                    said = waited + gobuild.PROGRESS_SECONDS
-                time.sleep(0.2)
-        yield

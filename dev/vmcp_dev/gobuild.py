@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vmcp_dev import versions
@@ -21,18 +22,61 @@ class BuildFailed(Exception):
     """Nothing was put in place. The message says why and what to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """How a program is built.
+
+    Attributes:
+        module: its folder in `gomod/`.
+        tags: build tags, separated by commas.
+    """
+
+    module: str
+    package: str
+    linker_flags: str = "-s -w"
+    tags: str = ""
+
+
+def _stamped() -> str:
+    """Kubernetes' own programs tell the version that they were linked with."""
+    major, minor, _ = versions.KUBERNETES.removeprefix("v").split(".")
+    stamp = {
+        "gitVersion": versions.KUBERNETES,
+        "gitMajor": major,
+        "gitMinor": minor,
+        "gitTreeState": "clean",
+        "buildDate": "2026-01-01T00:00:00Z",
+    }
+    flags = (f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamp.items())
+    return " ".join(["-s -w", *flags])
+
+
+_PROGRAMS = {
+    "etcd": _Program("etcd", "go.etcd.io/etcd/server/v3"),
+    **{
+        name: _Program("kubernetes", f"k8s.io/kubernetes/cmd/{name}", _stamped())
+        for name in ("kube-apiserver", "kube-controller-manager", "kubectl")
+    },
+    "helm": _Program("helm", "helm.sh/helm/v4/cmd/helm"),
+    # Without the clouds' service discoveries: it only checks rules here.
+    "promtool": _Program("promtool", "github.com/prometheus/prometheus/cmd/promtool", tags="remove_all_sd"),
+}
+
+
 def build(name: str, target: Path, say: Callable[[str], None]) -> None:
     """Build into `target`, in one rename, a line of progress every 15 s. Minutes when Go's caches are cold.
 
     Raises:
         BuildFailed: Go is missing or too old, or the build fails.
     """
-    module = _MODULES / ("etcd" if name == "etcd" else "kubernetes")
+    program = _PROGRAMS[name]
+    module = _MODULES / program.module
     go = _go(module)
     partial = target.with_name(f".{name}.{os.getpid()}.partial")
     log = target.with_name(f"{name}.build.log")
     target.parent.mkdir(parents=True, exist_ok=True)
-    command = [go, "build", "-trimpath", "-ldflags", _linker_flags(name), "-o", str(partial), _package(name)]
+    command = [go, "build", "-trimpath", "-tags", program.tags, "-ldflags", program.linker_flags]
+    command += ["-o", str(partial), program.package]
     started = time.monotonic()
     say(f"building {name} from source (minutes when nothing is cached; log: {log})")
     try:
@@ -79,25 +123,6 @@ def _go(module: Path) -> str:
 def _environment() -> dict[str, str]:
     # GOWORK and GOFLAGS of the user must not change what is built; CGO would make it depend on a compiler.
     return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
-
-
-def _package(name: str) -> str:
-    return "go.etcd.io/etcd/server/v3" if name == "etcd" else f"k8s.io/kubernetes/cmd/{name}"
-
-
-def _linker_flags(name: str) -> str:
-    if name == "etcd":
-        return "-s -w"
-    major, minor, _ = versions.KUBERNETES.removeprefix("v").split(".")
-    stamp = {
-        "gitVersion": versions.KUBERNETES,
-        "gitMajor": major,
-        "gitMinor": minor,
-        "gitTreeState": "clean",
-        "buildDate": "2026-01-01T00:00:00Z",
-    }
-    flags = (f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamp.items())
-    return " ".join(["-s -w", *flags])
 
 
 def _last_lines(log: Path) -> str:

@@ -23,5 +23,12 @@ def start_operator(
         arguments: more arguments of the command.
     """
     command = [sys.executable, "-m", "vmcp.cli", "operator", f"--kubeconfig={kubeconfig}", *arguments]
-    environment = {**os.environ, "VMCP_ALLOW_LOOPBACK": "true", "PYTHONUNBUFFERED": "1", **(env or {})}
+    environment = {
+        **os.environ,
+        "VMCP_ALLOW_LOOPBACK": "true",
+        # Nothing here runs their pods: whoever starts it plays the operator that does.
+        "VMCP_MANAGE_MCPSERVERS": "false",
+        "PYTHONUNBUFFERED": "1",
+        **(env or {}),
+    }
     return ChildProcess("operator", command, log=log or kubeconfig.with_name("operator.log"), env=environment)

@@ -13,6 +13,7 @@ import pytest
 from vmcp_dev.controlplane import ControlPlane
 from vmcp_dev.crdinstall import CRDS
 from vmcp_dev.kubectl import Kubectl, KubectlError
+from vmcp_dev.redisserver import RedisServer
 from vmcp_dev.runner import LocalRunner
 from vmcp_dev.runnerthread import RunnerThread
 
@@ -53,6 +54,15 @@ def local_runner(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathF
     folder: Path = tmp_path_factory.mktemp("local-runner")
     with RunnerThread(LocalRunner(control_plane.kubeconfig, folder)) as runner:
         yield runner
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, empty."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
 
 
 def _await_account(kubectl: Kubectl, namespace: str) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 KUBERNETES = "v1.36.3"
 ETCD = "v3.6.8"
+TOOLS = {"helm": "v4.3.1", "promtool": "v0.316.0"}
+"""As in the go.mod of each, in `gomod/`."""
 NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 
 _FITS = {
