@@ -46,6 +46,11 @@ def entry(**fields: Any) -> Manifest:
     return manifest("MCPServerEntry", {name: value for name, value in whole.items() if value is not None})
 
 
+def proxy(**fields: Any) -> Manifest:
+    whole = {"remoteUrl": "https://mcp.example.com/mcp", **fields}
+    return manifest("MCPRemoteProxy", {name: value for name, value in whole.items() if value is not None})
+
+
 def server(**fields: Any) -> Manifest:
     return manifest("MCPServer", {"image": "example.com/server:1", **fields})
 
@@ -317,5 +322,29 @@ EVERY_ENTRY_FIELD = entry(
     },
 )
 
-EVERY_FIELD = (EVERY_VMCP_FIELD, EVERY_SERVER_FIELD, EVERY_ENTRY_FIELD)
+EVERY_PROXY_FIELD = proxy(
+    allowPrivateEndpoint=True,
+    audit={"enabled": True},
+    authServerRef={"kind": "MCPExternalAuthConfig", "name": "as"},
+    authzConfig=INLINE_AUTHZ,
+    endpointPrefix="/far",
+    externalAuthConfigRef={"name": "x"},
+    groupRef={"name": "team"},
+    headerForward=EVERY_ENTRY_FIELD["spec"]["headerForward"],
+    oidcConfigRef={"name": "corp", "audience": "a", "resourceUrl": "https://r", "scopes": ["openid"]},
+    podTemplateSpec=_POD_TEMPLATE,
+    proxyPort=9000,
+    replicas=2,
+    resourceOverrides=EVERY_SERVER_FIELD["spec"]["resourceOverrides"],
+    resources=EVERY_SERVER_FIELD["spec"]["resources"],
+    serviceAccount="own",
+    sessionAffinity="None",
+    sessionStorage=REDIS,
+    telemetryConfigRef={"name": "otel", "serviceName": "far"},
+    toolConfigRef={"name": "tools"},
+    transport="sse",
+    trustProxyHeaders=True,
+)
+
+EVERY_FIELD = (EVERY_VMCP_FIELD, EVERY_SERVER_FIELD, EVERY_ENTRY_FIELD, EVERY_PROXY_FIELD)
 """Manifests that use every field: what the API server stores must contain all of it."""

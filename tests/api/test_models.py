@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from tests.api.manifests import lost
-from tests.api.samples import EVERY_ENTRY_FIELD, EVERY_SERVER_FIELD, EVERY_VMCP_FIELD, vmcp
+from tests.api.samples import EVERY_ENTRY_FIELD, EVERY_PROXY_FIELD, EVERY_SERVER_FIELD, EVERY_VMCP_FIELD, vmcp
 
 from vmcp.api.conditions import Condition
 from vmcp.api.mcpgroup import MCPGroup
+from vmcp.api.mcpremoteproxy import MCPRemoteProxy
 from vmcp.api.mcpserver import MCPServer
 from vmcp.api.mcpserverentry import MCPServerEntry
 from vmcp.api.status import BackendStatus, CircuitState, DiscoveredBackend, VirtualMCPServerStatus
@@ -26,9 +27,10 @@ def written(model: BaseModel) -> Any:
         (VirtualMCPServer, EVERY_VMCP_FIELD),
         (MCPServer, EVERY_SERVER_FIELD),
         (MCPServerEntry, EVERY_ENTRY_FIELD),
+        (MCPRemoteProxy, EVERY_PROXY_FIELD),
         (MCPGroup, {"kind": "MCPGroup", "spec": {"description": "d"}}),
     ],
-    ids=["VirtualMCPServer", "MCPServer", "MCPServerEntry", "MCPGroup"],
+    ids=["VirtualMCPServer", "MCPServer", "MCPServerEntry", "MCPRemoteProxy", "MCPGroup"],
 )
 def test_every_field_is_read_and_written_back(model: type[BaseModel], manifest: dict[str, Any]) -> None:
     assert lost(manifest, written(model.model_validate(manifest))) == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vmcp.api.passive import ANNOTATION, PassiveReport, Sighting, dump_report
-from vmcp.handlers.leases import REACHABLE_S, REPORTS_AT_ONCE, Leases
+from vmcp.handlers.leases import REACHABLE_S, REPORTS_AT_ONCE, WITHHELD_S, Leases
 from vmcp.health.monitor import Check, Monitor
 from vmcp.health.outcome import Outcome
 from vmcp.health.target import Target
@@ -32,6 +32,7 @@ class Heard(Monitor):
     def __init__(self) -> None:
         super().__init__(check=NeverChecked(), changed=lambda change: None)
         self.suspects: list[tuple[str, str, str]] = []
+        self.withheld: list[tuple[str, str, float, str]] = []
         self.reachable: list[tuple[str, str, float, float, str | None]] = []
 
     def suspect(self, owner: str, name: str, fingerprint: str) -> None:
@@ -41,6 +42,9 @@ class Heard(Monitor):
         self, owner: str, name: str, until: float, *, at: float = 0.0, fingerprint: str | None = None
     ) -> None:
         self.reachable.append((owner, name, until, at, fingerprint))
+
+    def reported_withheld(self, owner: str, name: str, until: float, *, fingerprint: str) -> None:
+        self.withheld.append((owner, name, until, fingerprint))
 
 
 class World:
@@ -84,6 +88,13 @@ def test_failing_calls_make_the_backend_suspect_and_answered_ones_reachable(worl
     assert world.says(FAILING, reached, silent)
     assert world.monitor.suspects == [("uid", "a", "f")]
     assert world.monitor.reachable == [("uid", "b", 995.0 + REACHABLE_S, 995.0, "g")]
+
+
+def test_a_backend_that_is_withheld_is_told_for_a_while(world: World) -> None:
+    assert world.says(Sighting(name="a", fingerprint="f", withheld=True))
+    assert world.monitor.withheld == [("uid", "a", 1000.0 + WITHHELD_S, "f")]
+    assert not world.monitor.suspects
+    assert not world.monitor.reachable
 
 
 def test_the_same_report_seen_again_says_nothing_new(world: World) -> None:

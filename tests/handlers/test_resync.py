@@ -27,7 +27,9 @@ class Lists(Kube):
         self.before_answer: Callable[[Kind], None] = lambda kind: None
         self.unknown: set[Kind] = set()
 
-    async def list(self, kind: Kind, namespace: str | None = None, *, label_selector: str = "") -> list[JsonObject]:
+    async def pages(
+        self, kind: Kind, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
+    ) -> AsyncIterator[list[JsonObject]]:
         self.asked.append((kind.plural, namespace, label_selector))
         if self.refusals:
             self.refusals -= 1
@@ -37,17 +39,21 @@ class Lists(Kube):
         answer = list(self.objects.get(kind, ()))
         await asyncio.sleep(0)
         self.before_answer(kind)
-        return answer
+        yield answer
 
 
 class World:
-    def __init__(self, *, namespaces: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, namespaces: tuple[str, ...] = (), with_servers: bool = False) -> None:
         self.kube = Lists()
         self.kube.objects = {VIRTUAL_MCP_SERVER: [gate()], MCP_GROUP: [group()], MCP_SERVER: [server()]}
         self.cache = Cache()
         self.keys: list[str] = []
         self.resync = Resync(
-            kube=self.kube, cache=self.cache, add=lambda key: self.keys.append(str(key)), namespaces=namespaces
+            kube=self.kube,
+            cache=self.cache,
+            add=lambda key: self.keys.append(str(key)),
+            namespaces=namespaces,
+            with_servers=with_servers,
         )
 
     @asynccontextmanager
@@ -84,6 +90,15 @@ async def test_only_what_is_owned_is_listed_of_kinds_that_are_not_ours() -> None
     selectors = {plural: selector for plural, _, selector in world.kube.asked}
     assert selectors["virtualmcpservers"] == ""
     assert selectors["configmaps"] == selectors["pods"] == "app.kubernetes.io/name=virtualmcpserver"
+
+
+async def test_stateful_sets_are_asked_for_only_by_an_operator_that_runs_mcpservers() -> None:
+    for with_servers in (False, True):
+        world = World(with_servers=with_servers)
+        await world.resync.fill()
+        selectors = {plural: selector for plural, _, selector in world.kube.asked}
+        assert ("statefulsets" in selectors) is with_servers
+        assert ("mcpserver-proxy" in selectors["pods"]) is with_servers
 
 
 async def test_only_the_namespaces_that_are_served_are_listed() -> None:

@@ -13,7 +13,7 @@ from vmcp.health.hearsay import REPORT_LATE_S, SUSPECT_AGAIN_S, SUSPECT_PAUSE_S
 from vmcp.health.outcome import Outcome
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
 from vmcp.health.snapshot import Circuit, Health
-from vmcp.health.tracker import REACHABLE_ELSEWHERE
+from vmcp.health.tracker import REACHABLE_ELSEWHERE, WITHHELD
 
 
 @pytest.fixture
@@ -68,6 +68,22 @@ def test_what_is_no_failure_ends_the_row(fleet: Fleet, outcome: Outcome) -> None
         fleet.monitor.suspect("uid", "a", "a-1")
         await asyncio.sleep(1.9)
         assert len(fleet.backends.asked["a-1"]) == 2
+
+    fleet.runs(act)
+
+
+def test_a_gateway_that_withholds_calls_adds_to_the_message_for_a_while_and_to_nothing_else(fleet: Fleet) -> None:
+    async def act() -> None:
+        fleet.monitor.set_targets("uid", [target("a")])
+        await asyncio.sleep(5)
+        before = fleet.seen("a")
+        fleet.monitor.reported_withheld("uid", "a", now() + 100.0, fingerprint="another")
+        assert fleet.seen("a") == before
+        fleet.monitor.reported_withheld("uid", "a", now() + 100.0, fingerprint="a-1")
+        assert WITHHELD in fleet.seen("a").detail
+        assert replace(fleet.seen("a"), detail=before.detail) == before
+        await asyncio.sleep(200)
+        assert WITHHELD not in fleet.seen("a").detail
 
     fleet.runs(act)
 

@@ -44,6 +44,11 @@ def entry(name: str = "remote", **spec: Any) -> JsonObject:
     return stored(samples.entry(**spec), name)
 
 
+def proxy(name: str = "far", **spec: Any) -> JsonObject:
+    fields = {"groupRef": {"name": "team"}, "remoteUrl": "https://far.example.com/mcp", **spec}
+    return stored(samples.manifest("MCPRemoteProxy", fields), name)
+
+
 def inline(
     name: str = "own", url: str = "http://own.prod.svc:8080/mcp", transport: str = "streamable-http"
 ) -> JsonObject:
@@ -59,9 +64,10 @@ def judged(
     *,
     servers: tuple[JsonObject, ...] = (),
     entries: tuple[JsonObject, ...] = (),
+    proxies: tuple[JsonObject, ...] = (),
     authorities: dict[tuple[str, str], str] | None = None,
     image: str = IMAGE,
 ) -> Plan:
     """The plan for an object whose group exists."""
-    around = Surroundings(group(), servers, entries, authorities or {})
+    around = Surroundings(group(), servers, entries, authorities or {}, proxies)
     return plan(owner or gate(), around, image=image)

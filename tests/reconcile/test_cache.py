@@ -67,7 +67,7 @@ def test_a_dropped_object_is_found_nowhere() -> None:
 
 def test_pods_are_found_by_the_instance_that_their_label_names() -> None:
     cache = Cache()
-    labels = {"app.kubernetes.io/instance": "gate"}
+    labels = {"app.kubernetes.io/name": "virtualmcpserver", "app.kubernetes.io/instance": "gate"}
     cache.put(POD, {"metadata": {"name": "gate-2", "namespace": NAMESPACE, "labels": labels}})
     cache.put(POD, {"metadata": {"name": "gate-1", "namespace": NAMESPACE, "labels": labels}})
     cache.put(POD, {"metadata": {"name": "other", "namespace": NAMESPACE}})

@@ -118,6 +118,15 @@ def test_the_gateway_knows_its_name_and_gets_its_session_key_by_reference() -> N
     assert (reference["name"], reference["key"]) == ("gate-hmac-secret", "hmac-secret")
 
 
+def test_the_password_of_redis_is_the_pods_to_read() -> None:
+    storage = {**samples.REDIS, "passwordRef": {"name": "redis-secret", "key": "password"}}
+    env = {entry["name"]: entry for entry in container(gate(sessionStorage=storage))["env"]}
+    reference = env["THV_SESSION_REDIS_PASSWORD"]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": "redis-secret", "key": "password"}
+    without = container(gate(sessionStorage=samples.REDIS))["env"]
+    assert "THV_SESSION_REDIS_PASSWORD" not in {entry["name"] for entry in without}
+
+
 def test_the_gateway_is_asked_for_its_life_and_its_readiness() -> None:
     found = container()
     assert found["livenessProbe"] == {
@@ -186,6 +195,54 @@ def test_image_pull_secrets_are_passed_on() -> None:
     assert pod(gate(imagePullSecrets=[{"name": "regcred"}]))["imagePullSecrets"] == [{"name": "regcred"}]
 
 
+def test_a_pod_template_patches_the_container_by_its_name_and_adds_to_the_pod() -> None:
+    patch = {
+        "metadata": {"labels": {"team": "a", "app": "mine"}},
+        "spec": {
+            "nodeSelector": {"disk": "fast"},
+            "containers": [
+                {"name": "vmcp", "resources": {"requests": {"cpu": "10m"}}},
+                {"name": "mesh", "image": "mesh:1"},
+            ],
+        },
+    }
+    found = template(gate(podTemplateSpec=patch))
+    assert found["metadata"]["labels"] == COMMON | {"team": "a"}
+    assert found["spec"]["nodeSelector"] == {"disk": "fast"}
+    gateway, mesh = found["spec"]["containers"]
+    assert gateway["resources"]["requests"] == {"cpu": "10m", "memory": "128Mi"}
+    assert gateway["image"] == IMAGE
+    assert mesh["name"] == "mesh"
+
+
+def test_the_role_is_bound_to_the_account_that_the_pod_runs_as_in_the_end() -> None:
+    objects = made(gate(podTemplateSpec={"spec": {"serviceAccountName": "other"}}))
+    assert objects["RoleBinding"]["subjects"][0]["name"] == "other"
+
+
+def test_the_deployment_says_which_pod_template_and_pull_secrets_it_was_made_from() -> None:
+    def hashes(**spec: Any) -> dict[str, str]:
+        metadata = made(gate(**spec))["Deployment"]["metadata"]
+        return dict(metadata.get("annotations", {}))
+
+    pod_template, secrets = "toolhive.stacklok.io/podtemplatespec-hash", "toolhive.stacklok.io/imagepullsecrets-hash"
+    assert hashes() == {}
+    one, other = ({"podTemplateSpec": {"spec": {"nodeSelector": {"disk": disk}}}} for disk in ("fast", "slow"))
+    assert hashes(**one).keys() == {pod_template}
+    assert hashes(**one) != hashes(**other)
+    assert hashes(imagePullSecrets=[{"name": "regcred"}]).keys() == {secrets}
+
+
+def test_a_header_from_a_secret_reaches_the_gateway_by_reference_and_may_be_missing() -> None:
+    reference = {"headerName": "X-Key", "valueSecretRef": {"name": "s", "key": "k"}}
+    objects = made(entries=(entry(headerForward={"addHeadersFromSecret": [reference]}),))
+    (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+    variable = container["env"][-1]
+    assert variable["valueFrom"] == {"secretKeyRef": {"name": "s", "key": "k", "optional": True}}
+    (backend,) = yaml.safe_load(objects["ConfigMap"]["data"]["config.yaml"])["backends"]
+    assert backend["headersFromEnv"] == {"X-Key": variable["name"]}
+
+
 def test_replicas_are_left_alone_unless_the_spec_sets_them() -> None:
     assert "replicas" not in made()["Deployment"]["spec"]
     assert made(gate(replicas=3))["Deployment"]["spec"]["replicas"] == 3
@@ -229,7 +286,7 @@ def test_the_gateway_reads_back_the_configuration_that_was_written() -> None:
     asked = wanted(
         gate(config={"operational": OPERATIONAL, "backends": [inline()]}),
         servers=(server(), server("closed", externalAuthConfigRef={"name": "okta"})),
-        entries=(entry(caBundleRef=CA, headerForward={"addPlaintextHeaders": {"X-Tenant": "blüe: #1"}}),),
+        entries=(entry(caBundleRef=CA, headerForward={"addPlaintextHeaders": {"X-Tenant": "blue: #1"}}),),
         authorities=AUTHORITIES,
     )
     text = {owned.kind.name: owned.body for owned in desired(asked)}["ConfigMap"]["data"]["config.yaml"]
@@ -280,6 +337,7 @@ RESTARTED: dict[str, dict[str, Any]] = {
     "pull secrets": {"owner": gate(imagePullSecrets=[{"name": "regcred"}])},
     "log level": {"owner": gate(config={"operational": {"logLevel": "debug"}})},
     "a mount": {"entries": (entry(caBundleRef=CA),), "authorities": AUTHORITIES},
+    "session storage": {"owner": gate(sessionStorage=samples.REDIS)},
 }
 
 
@@ -288,6 +346,15 @@ def test_what_a_process_cannot_reload_restarts_the_pods(change: str) -> None:
     around = dict(RESTARTED[change])
     before, after = template(), template(around.pop("owner", None), **around)
     assert after["metadata"]["annotations"][CHECKSUM] != before["metadata"]["annotations"][CHECKSUM]
+
+
+def test_another_secret_for_a_header_restarts_the_pods() -> None:
+    def annotations(key: str) -> JsonObject:
+        header = {"headerName": "X-Key", "valueSecretRef": {"name": "s", "key": key}}
+        found: JsonObject = template(entries=(entry(headerForward={"addHeadersFromSecret": [header]}),))
+        return dict(found["metadata"]["annotations"])
+
+    assert annotations("k")[CHECKSUM] != annotations("other")[CHECKSUM]
 
 
 def test_new_content_of_a_mounted_bundle_restarts_no_pod() -> None:

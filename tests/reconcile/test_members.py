@@ -1,13 +1,23 @@
 """Who the backends are, how each is called, and why a candidate is none."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.reconcile.objects import entry, inline, server, spec_of
+from tests.api import samples
+from tests.reconcile.objects import entry, inline, proxy, server, spec_of
 
 from vmcp.api.gatewayconfig import GatewayBackend
 from vmcp.kube.client import JsonObject
-from vmcp.reconcile.members import Discovery, authority_references, discover, entry_problem, fingerprint
+from vmcp.reconcile.members import (
+    Discovery,
+    SecretHeader,
+    authority_references,
+    discover,
+    entry_problem,
+    fingerprint,
+    proxy_problem,
+)
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 CA = {"configMapRef": {"name": "corp-ca", "key": "ca.crt"}}
@@ -17,7 +27,8 @@ SECRET_HEADER = {"headerName": "X-Key", "valueSecretRef": {"name": "s", "key": "
 def found(*members: JsonObject, authorities: dict[tuple[str, str], str] | None = None, **spec: Any) -> Discovery:
     servers = [obj for obj in members if obj["kind"] == "MCPServer"]
     entries = [obj for obj in members if obj["kind"] == "MCPServerEntry"]
-    return discover(spec_of(**spec), servers, entries, authorities or {})
+    proxies = [obj for obj in members if obj["kind"] == "MCPRemoteProxy"]
+    return discover(spec_of(**spec), servers, entries, authorities or {}, proxies)
 
 
 def only(discovery: Discovery) -> GatewayBackend:
@@ -47,6 +58,7 @@ def test_a_backend_of_the_spec_keeps_the_file_with_its_authorities() -> None:
         ({}, "http://s:8080?tenant=1#search", "streamable-http", "http://s:8080/mcp?tenant=1"),
         ({"transport": "stdio"}, "http://s:8080", "streamable-http", "http://s:8080/mcp"),
         ({"transport": "stdio", "proxyMode": "sse"}, "http://s:8080", "sse", "http://s:8080/sse"),
+        ({"transport": "stdio", "proxyMode": "sse"}, "http://s:8080/mcp", "streamable-http", "http://s:8080/mcp"),
         ({"transport": "sse"}, "http://s:8080", "sse", "http://s:8080/sse"),
         ({"transport": "sse", "proxyMode": "streamable-http"}, "http://s:8080/sse", "sse", "http://s:8080/sse"),
         ({"transport": "streamable-http", "proxyMode": "sse"}, "http://s:8080", "streamable-http", "http://s:8080/mcp"),
@@ -131,14 +143,95 @@ def test_the_references_to_read_are_those_of_the_entries_that_are_sound() -> Non
     assert authority_references(entries) == {("corp-ca", "ca.crt")}
 
 
-def test_an_entry_with_headers_from_secrets_may_never_be_called() -> None:
-    backend = only(found(entry(headerForward={"addHeadersFromSecret": [SECRET_HEADER]})))
-    assert "headers from Secrets" in backend.unavailable_reason
+@pytest.mark.parametrize("make", [entry, proxy])
+def test_a_header_from_a_secret_is_named_by_its_variable_and_never_by_its_value(
+    make: Callable[..., JsonObject],
+) -> None:
+    member = make("a.b", headerForward={"addHeadersFromSecret": [SECRET_HEADER]})
+    discovery = found(member)
+    backend = only(discovery)
+    (header,) = discovery.secret_headers
+    assert backend.headers_from_env == {"X-Key": header.variable}
+    assert header == SecretHeader(header.variable, "s", "k")
+    assert header.variable.startswith("TOOLHIVE_SECRET_HEADER_FORWARD_X_KEY_A_B_")
+    assert backend.auth_configured
+    assert backend.headers == {}
+    assert backend.unavailable_reason == ""
+
+
+def test_no_two_headers_share_a_variable() -> None:
+    forward = {"addHeadersFromSecret": [SECRET_HEADER, SECRET_HEADER | {"headerName": "X_Key"}]}
+    headers = found(entry("a-b", headerForward=forward), entry("a.b", headerForward=forward)).secret_headers
+    assert len({header.variable for header in headers}) == 4
+
+
+def test_another_secret_for_a_header_is_another_target() -> None:
+    other = SECRET_HEADER | {"valueSecretRef": {"name": "s", "key": "other"}}
+    fingerprints = {
+        only(found(entry(headerForward={"addHeadersFromSecret": [header]}))).fingerprint
+        for header in (SECRET_HEADER, other)
+    }
+    assert len(fingerprints) == 2
+
+
+@pytest.mark.parametrize("name", ["Host", "connection", "Mcp-Session-Id", "Content-Length", "Proxy-Authorization"])
+@pytest.mark.parametrize("make", [entry, proxy])
+def test_a_header_that_is_the_gateways_own_is_refused_by_name(make: Callable[..., JsonObject], name: str) -> None:
+    for forward in (
+        {"addPlaintextHeaders": {name: "secret"}},
+        {"addHeadersFromSecret": [SECRET_HEADER | {"headerName": name}]},
+    ):
+        (said,) = found(make(headerForward=forward)).left_out
+        assert f"{name} belongs to HTTP or to MCP" in said
+        assert "spec.headerForward.add" in said
 
 
 @pytest.mark.parametrize(
-    "obj", [server(externalAuthConfigRef={"name": "okta"}), entry(externalAuthConfigRef={"name": "okta"})]
+    ("forward", "said"),
+    [
+        ({"addPlaintextHeaders": {"X Key": "secret"}}, "'X Key' is not a header name"),
+        ({"addPlaintextHeaders": {"X-Key": "secret\r\nHost: x"}}, "the value of 'X-Key' holds a line break"),
+        ({"addPlaintextHeaders": {"x-key": "secret"}, "addHeadersFromSecret": [SECRET_HEADER]}, "X-Key is given twice"),
+    ],
 )
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value(forward: dict[str, Any], said: str) -> None:
+    problem = entry_problem(entry(headerForward=forward))
+    assert said in problem
+    assert "secret" not in problem
+
+
+def test_authorization_may_be_added() -> None:
+    forward = {"addHeadersFromSecret": [SECRET_HEADER | {"headerName": "Authorization"}]}
+    assert only(found(entry(headerForward=forward))).headers_from_env.keys() == {"Authorization"}
+
+
+def test_a_remote_proxy_is_called_at_its_remote_url() -> None:
+    backend = only(found(proxy(transport="sse", allowPrivateEndpoint=True)))
+    assert (backend.name, backend.url, backend.transport) == ("far", "https://far.example.com/mcp", "sse")
+    assert backend.allow_private
+    assert not only(found(proxy())).allow_private
+    assert only(found(proxy())).transport == "streamable-http"
+
+
+@pytest.mark.parametrize(
+    "protecting",
+    [
+        {"oidcConfigRef": {"name": "corp", "audience": "a"}},
+        {"authzConfig": samples.INLINE_AUTHZ},
+        {"authzConfigRef": {"name": "policies"}},
+        {"authServerRef": {"kind": "MCPExternalAuthConfig", "name": "server"}},
+        {"toolConfigRef": {"name": "few"}},
+    ],
+)
+def test_a_remote_proxy_that_protects_by_what_is_not_built_is_nobodys_backend(protecting: dict[str, Any]) -> None:
+    obj = proxy(**protecting)
+    (path,) = protecting
+    assert proxy_problem(obj).startswith(f"spec.{path}: is not supported")
+    assert found(obj).backends == []
+    assert f"spec.{path}" in found(obj).left_out[0]
+
+
+@pytest.mark.parametrize("obj", [make(externalAuthConfigRef={"name": "okta"}) for make in (server, entry, proxy)])
 def test_a_member_with_auth_that_cannot_be_done_may_never_be_called(obj: JsonObject) -> None:
     assert "'okta'" in only(found(obj)).unavailable_reason
 
@@ -194,6 +287,11 @@ def test_members_are_sorted_by_name_in_whatever_order_they_are_seen() -> None:
     names = [member.name for member in found(*members).members]
     assert names == ["a", "b", "c", "d"]
     assert found(*members) == found(*reversed(members))
+
+
+def test_of_one_name_a_remote_proxy_comes_between_a_server_and_an_entry() -> None:
+    assert [member.source for member in found(entry("x"), proxy("x"), server("x")).members] == ["MCPServer"]
+    assert [member.source for member in found(entry("x"), proxy("x")).members] == ["MCPRemoteProxy"]
 
 
 def test_a_target_stays_the_same_as_long_as_url_transport_and_auth_do() -> None:

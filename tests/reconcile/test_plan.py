@@ -189,8 +189,6 @@ def test_many_problems_are_told_in_a_message_of_bearable_length() -> None:
 
 LEFT_OUT: dict[str, tuple[dict[str, Any], str]] = {
     "telemetry": ({"telemetryConfigRef": {"name": "t"}}, "spec.telemetryConfigRef"),
-    "pod template": ({"podTemplateSpec": {"spec": {"nodeSelector": {"a": "b"}}}}, "spec.podTemplateSpec"),
-    "redis": ({"sessionStorage": samples.REDIS}, "spec.sessionStorage"),
     "optimizer": ({"config": {"optimizer": {}}}, "spec.config.optimizer"),
 }
 
@@ -204,6 +202,35 @@ def test_what_merely_adds_something_and_is_not_built_is_left_out_and_named(name:
     assert found is not None
     assert not found.status
     assert path in found.message
+
+
+def test_a_pod_template_that_can_be_merged_is_valid_and_no_longer_left_out() -> None:
+    judgement = judged(gate(podTemplateSpec={"spec": {"nodeSelector": {"a": "b"}}}))
+    assert judgement.wanted is not None
+    assert status_of(judgement, ConditionType.POD_TEMPLATE_SPEC_VALID) is True
+    assert status_of(judgement, ConditionType.FEATURES_SUPPORTED) is True
+
+
+def test_without_a_pod_template_nothing_is_said_of_it() -> None:
+    assert condition(judged(), ConditionType.POD_TEMPLATE_SPEC_VALID) is None
+
+
+def test_a_pod_template_that_cannot_be_merged_fails_with_its_place_and_nothing_is_applied() -> None:
+    judgement = judged(gate(podTemplateSpec={"spec": {"containers": [{"image": "x"}]}}))
+    assert judgement.wanted is None
+    assert judgement.closed == ""
+    assert judgement.blocked is not None
+    assert judgement.blocked.phase is Phase.FAILED
+    assert judgement.blocked.message == "spec.podTemplateSpec.spec.containers[0].name: is required; set it"
+    found = condition(judgement, ConditionType.POD_TEMPLATE_SPEC_VALID)
+    assert found is not None
+    assert (found.status, found.reason) == (False, Reason.INVALID_POD_TEMPLATE_SPEC)
+    assert status_of(judgement, ConditionType.VALID) is False
+
+
+@given(st.deferred(lambda: JSON))
+def test_garbage_for_a_pod_template_is_judged(value: Any) -> None:
+    checked(judged(gate(podTemplateSpec={"spec": value})))
 
 
 def test_a_member_that_is_left_out_is_named_in_a_condition() -> None:
@@ -320,3 +347,24 @@ def test_several_replicas_without_shared_sessions_are_warned_of_and_served(repli
     if found is not None:
         assert found.status
         assert found.reason == Reason.SESSION_STORAGE_MISSING
+
+
+def test_replicas_that_share_sessions_are_not_warned_of_and_told_where_they_do() -> None:
+    storage = {**samples.REDIS, "db": 2, "keyPrefix": "v:", "passwordRef": samples.SECRET}
+    judgement = judged(gate(replicas=2, sessionStorage=storage))
+    found = condition(judgement, ConditionType.SESSION_STORAGE_WARNING)
+    assert found is not None
+    assert (found.status, found.reason) == (False, Reason.SESSION_STORAGE_CONFIGURED)
+    assert judgement.wanted is not None
+    told = judgement.wanted.config.session_storage
+    assert told is not None
+    # The password is the gateway's to read, by reference.
+    assert told.model_dump(mode="json", by_alias=True) == {**samples.REDIS, "db": 2, "keyPrefix": "v:"}
+    features = condition(judgement, ConditionType.FEATURES_SUPPORTED)
+    assert features is None or features.status
+
+
+def test_an_address_of_redis_that_is_none_is_named() -> None:
+    judgement = judged(gate(sessionStorage={**samples.REDIS, "address": "redis"}))
+    assert judgement.blocked is not None
+    assert "spec.sessionStorage.address" in judgement.blocked.message

@@ -1,11 +1,12 @@
 """What a Deployment and its Pods say of each other."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from vmcp.kube.client import JsonObject
-from vmcp.reconcile.workload import FAILING_REASONS, deployment_state
+from vmcp.reconcile.workload import FAILING_REASONS, deployment_state, is_missed, look_again_s
 from vmcp.status.findings import DeploymentState
 
 AVAILABLE = {"type": "Available", "status": "True"}
@@ -106,3 +107,22 @@ def test_of_several_failing_pods_the_first_by_name_is_told_so_that_the_message_i
     pods = [pod("CrashLoopBackOff", "two", name="b"), pod("ErrImagePull", "one", name="a")]
     assert deployment_state(deployment(UNAVAILABLE), pods) == deployment_state(deployment(UNAVAILABLE), pods[::-1])
     assert "one" in deployment_state(deployment(UNAVAILABLE), pods)[1]
+
+
+@pytest.mark.parametrize(("age_s", "wait_s"), [(-30, 5), (0, 5), (7, 7), (100, 100), (86_400, 300)])
+def test_the_longer_a_gateway_is_not_there_the_rarer_it_is_looked_for_unasked(age_s: float, wait_s: float) -> None:
+    created = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+    obj = {"metadata": {"name": "gate", "creationTimestamp": "2026-11-24T12:00:00Z"}}
+    assert look_again_s(obj, created.timestamp() + age_s) == wait_s
+
+
+@pytest.mark.parametrize(
+    ("age_s", "available", "missed"), [(1, 0, False), (10, 0, True), (10, None, True), (10, 1, False)]
+)
+def test_what_a_new_gateway_needs_is_made_once_and_again_only_when_it_does_not_come_up(
+    age_s: float, available: int | None, missed: bool
+) -> None:
+    created = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+    metadata = {"name": "gate", "creationTimestamp": "2026-11-24T12:00:00Z"}
+    obj = {"metadata": metadata, "status": {"availableReplicas": available}}
+    assert is_missed(obj, created.timestamp() + age_s) is missed

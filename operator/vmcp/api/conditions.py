@@ -23,6 +23,7 @@ class ConditionType(StrEnum):
     BACKEND_OVERRIDES_MATCHED = "BackendOverridesMatched"
     TOOL_RULES_MATCHED = "ToolRulesMatched"
     REQUESTS_UNDERSTOOD = "RequestsUnderstood"
+    OBJECTS_UNCONTESTED = "ObjectsUncontested"
     AUTH_CONFIGURED = "AuthConfigured"
     OIDC_CONFIG_REF_VALIDATED = "OIDCConfigRefValidated"
     AUTHZ_CONFIG_REF_VALIDATED = "AuthzConfigRefValidated"
@@ -30,6 +31,7 @@ class ConditionType(StrEnum):
     EMBEDDING_SERVER_READY = "EmbeddingServerReady"
     SESSION_STORAGE_WARNING = "SessionStorageWarning"
     MCP_SERVERS_CHECKED = "MCPServersChecked"
+    MANAGED = "Managed"
 
 
 def backend_auth_condition(backend: str) -> str:
@@ -53,7 +55,10 @@ class Reason(StrEnum):
     DEPLOYMENT_NOT_READY = "DeploymentNotReady"
     DEPLOYMENT_FAILED = "DeploymentFailed"
     NAME_CONFLICT = "NameConflict"
+    FOREIGN_CONTROLLER = "ForeignController"
     RECONCILE_FAILED = "ReconcileFailed"
+    # Ready of an MCPRemoteProxy
+    ENDPOINT_USABLE = "EndpointUsable"
     # Valid
     VALIDATION_SUCCEEDED = "ValidationSucceeded"
     VALIDATION_FAILED = "ValidationFailed"
@@ -88,6 +93,17 @@ class Reason(StrEnum):
     RULES_WITHOUT_EFFECT = "RulesWithoutEffect"
     REQUESTS_HANDLED = "RequestsHandled"
     REQUESTS_MALFORMED = "RequestsMalformed"
+    # MCPServer; beside these, Ready may carry the kubelet's own reason, such as ErrImagePull
+    PODS_READY = "PodsReady"
+    PODS_NOT_READY = "PodsNotReady"
+    PROXY_NOT_READY = "ProxyNotReady"
+    PROXY_FAILED = "ProxyFailed"
+    SCALED_TO_ZERO = "ScaledToZero"
+    FAILED_CREATE = "FailedCreate"
+    UNSCHEDULABLE = "Unschedulable"
+    TERMINATING = "Terminating"
+    # ObjectsUncontested
+    FIELDS_CONTESTED = "FieldsContested"
     # MCPGroup
     LIST_MCP_SERVERS_CHECK_SUCCEEDED = "ListMCPServersCheckSucceeded"
     LIST_MCP_SERVERS_CHECK_FAILED = "ListMCPServersCheckFailed"

@@ -9,8 +9,18 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from vmcp.api.kinds import GROUP, MCP_GROUP, MCP_SERVER, MCP_SERVER_ENTRY, VERSION, VIRTUAL_MCP_SERVER, Kind
+from vmcp.api.kinds import (
+    GROUP,
+    MCP_GROUP,
+    MCP_REMOTE_PROXY,
+    MCP_SERVER,
+    MCP_SERVER_ENTRY,
+    VERSION,
+    VIRTUAL_MCP_SERVER,
+    Kind,
+)
 from vmcp.api.mcpgroup import MCPGroup
+from vmcp.api.mcpremoteproxy import MCPRemoteProxy
 from vmcp.api.mcpserver import MCPServer
 from vmcp.api.mcpserverentry import MCPServerEntry
 from vmcp.api.schema import Schema, structural_schema
@@ -106,6 +116,19 @@ DEFINITIONS = (
             READY,
             Column("Replicas", ".status.readyReplicas", "integer"),
             Column("URL", ".status.url"),
+            AGE,
+        ),
+        BY_GROUP,
+    ),
+    Definition(
+        MCP_REMOTE_PROXY,
+        MCPRemoteProxy,
+        ("rp", "mcprp"),
+        (
+            Column("Phase", ".status.phase"),
+            Column("Remote URL", ".spec.remoteUrl"),
+            Column("URL", ".status.url"),
+            READY,
             AGE,
         ),
         BY_GROUP,

@@ -25,3 +25,4 @@ VIRTUAL_MCP_SERVER = Kind(GROUP, VERSION, "virtualmcpservers", "VirtualMCPServer
 MCP_GROUP = Kind(GROUP, VERSION, "mcpgroups", "MCPGroup")
 MCP_SERVER = Kind(GROUP, VERSION, "mcpservers", "MCPServer")
 MCP_SERVER_ENTRY = Kind(GROUP, VERSION, "mcpserverentries", "MCPServerEntry")
+MCP_REMOTE_PROXY = Kind(GROUP, VERSION, "mcpremoteproxies", "MCPRemoteProxy")

@@ -162,7 +162,9 @@ class MCPServerSpec(ApiModel):
     auth_server_ref: AuthServerRef | None = Field(None, description="An authorization server.")
     authz_config: AuthzConfig | None = Field(None, description="What a caller may do.")
     authz_config_ref: NonEmptyNameRef | None = Field(None, description="A shared MCPAuthzConfig.")
-    backend_replicas: Count | None = Field(None, description="Number of server pods.")
+    backend_replicas: Count | None = Field(
+        None, description="Number of server pods. Unset = left alone; a stdio server has one."
+    )
     endpoint_prefix: str | None = Field(None, description="What the endpoint's path starts with.")
     env: list[EnvVar] | None = Field(
         None, description="Environment variables of the MCP server.", json_schema_extra=list_map("name")
@@ -171,7 +173,7 @@ class MCPServerSpec(ApiModel):
         None, description="MCPExternalAuthConfig that says how to identify oneself to what is behind it."
     )
     group_ref: GroupRef | None = Field(None, description="The MCPGroup that it belongs to, in the same namespace.")
-    mcp_port: Port | None = Field(None, description="Port that the MCP server listens on.")
+    mcp_port: Port | None = Field(None, description="Port that the MCP server listens on. Unset = 8080.")
     oidc_config_ref: OIDCConfigRef | None = Field(None, description="How tokens of callers are checked.")
     permission_profile: PermissionProfile | None = Field(None, description="What the server's process may do.")
     pod_template_spec: OpenObject | None = Field(
@@ -181,9 +183,9 @@ class MCPServerSpec(ApiModel):
         ProxyMode.STREAMABLE_HTTP,
         description="How a stdio server is offered to clients. Default streamable-http.",
     )
-    proxy_port: Port = Field(8080, description="Port that the proxy listens on. Default 8080.")
+    proxy_port: Port = Field(8080, description="Port that clients reach it at. Default 8080.")
     rate_limiting: RateLimiting | None = Field(None, description="Limits on calls.")
-    replicas: Count | None = Field(None, description="Number of proxy pods. Unset = left alone.")
+    replicas: Count | None = Field(None, description="0 = it is stopped. There is one proxy, of a stdio server only.")
     resource_overrides: ResourceOverrides | None = Field(
         None, description="What is added to the objects made for the server."
     )
@@ -191,7 +193,9 @@ class MCPServerSpec(ApiModel):
     secrets: list[SecretEnv] | None = Field(
         None, description="Secrets as environment variables.", json_schema_extra=list_map("name")
     )
-    service_account: str | None = Field(None, description="ServiceAccount of the server's pod. Unset = one is made.")
+    service_account: str | None = Field(
+        None, description="ServiceAccount of the server's pod. Unset = the namespace's default, without its token."
+    )
     session_affinity: SessionAffinity = Field(
         SessionAffinity.CLIENT_IP, description="Whether a client stays with one pod. Default ClientIP."
     )

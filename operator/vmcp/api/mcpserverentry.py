@@ -8,7 +8,8 @@ from pydantic import Field
 from vmcp.api.conditions import Condition
 from vmcp.api.kinds import GROUP, VERSION
 from vmcp.api.model import ApiModel, Int64, ObjectMeta, list_map
-from vmcp.api.references import CABundleRef, GroupRef, NameRef, SecretKeyRef
+from vmcp.api.references import CABundleRef, GroupRef
+from vmcp.api.remoteendpoint import RemoteEndpoint
 from vmcp.api.virtualmcpserver import BackendTransport
 
 
@@ -20,41 +21,12 @@ class EntryPhase(StrEnum):
     FAILED = "Failed"
 
 
-class HeaderFromSecret(ApiModel):
-    """A header whose value is in a Secret."""
-
-    header_name: str = Field(min_length=1, max_length=255, description="Name of the header.")
-    value_secret_ref: SecretKeyRef = Field(description="Secret that holds the value.")
-
-
-class HeaderForward(ApiModel):
-    """Headers that are sent with every request to the endpoint."""
-
-    add_plaintext_headers: dict[str, str] | None = Field(
-        None, description="Headers by name. The values are readable by anyone who may read this object."
-    )
-    add_headers_from_secret: list[HeaderFromSecret] | None = Field(
-        None, description="Headers whose values are in Secrets.", json_schema_extra=list_map("headerName")
-    )
-
-
-class MCPServerEntrySpec(ApiModel):
+class MCPServerEntrySpec(RemoteEndpoint):
     """Where the endpoint is and how to call it."""
 
     group_ref: GroupRef = Field(description="The MCPGroup that it belongs to, in the same namespace.")
-    remote_url: str = Field(pattern=r"^https?://", description="URL of the MCP endpoint, http:// or https://.")
     transport: BackendTransport = Field(description="How MCP is carried to it: streamable-http or sse.")
-    allow_private_endpoint: bool = Field(
-        False,
-        description="Whether it may be on a private address outside the cluster's services. Default false.",
-    )
     ca_bundle_ref: CABundleRef | None = Field(None, description="Certificates to trust for it.")
-    external_auth_config_ref: NameRef | None = Field(
-        None, description="MCPExternalAuthConfig that says how the gateway identifies itself to it."
-    )
-    header_forward: HeaderForward | None = Field(
-        None, description="Headers that are sent with every request to the endpoint."
-    )
 
 
 class MCPServerEntryStatus(ApiModel):

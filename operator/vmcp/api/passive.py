@@ -20,6 +20,7 @@ class Sighting(ApiModel):
     name: str = Field(min_length=1, max_length=253, description="Name of the backend.")
     fingerprint: str = Field(max_length=64, description="Of the target that was called, as in the status.")
     failures: int = Field(0, ge=0, le=1_000_000, description="Calls in a row that did not reach it; 0 = the last did.")
+    withheld: bool = Field(False, description="The gateway does not call it: a Secret gives no value for a header.")
     reached_seconds_ago: float | None = Field(
         None, ge=0, le=3600, allow_inf_nan=False, description="When a call was answered last; unset = not reported."
     )

@@ -9,6 +9,14 @@ from vmcp.api.model import ApiModel, Int32, cel, rules
 from vmcp.api.references import SecretKeyRef
 
 
+def host_and_port(address: str | None) -> tuple[str, int] | None:
+    """The two parts of an address such as `redis:6379` or `[::1]:6379`; None where it is none."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+        return None
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 class SessionProvider(StrEnum):
     """What stores sessions."""
 

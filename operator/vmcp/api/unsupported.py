@@ -30,11 +30,9 @@ def left_out(subject: Subject) -> list[str]:
     spec, settings, prefix = _read(subject)
     found = []
     if spec is not None:
-        for name in ("embeddingServerRef", "podTemplateSpec", "telemetryConfigRef"):
+        for name in ("embeddingServerRef", "telemetryConfigRef"):
             if spec.get(name):
                 found.append(f"spec.{name}")
-        if _at(spec, "sessionStorage", "provider") == "redis":
-            found.append("spec.sessionStorage")
     for name in ("compositeTools", "compositeToolRefs"):
         if settings.get(name):
             found.append(field_path(*prefix, name))
@@ -44,8 +42,6 @@ def left_out(subject: Subject) -> list[str]:
     for name in ("audit", "codeMode"):
         if _at(settings, name, "enabled"):
             found.append(field_path(*prefix, name))
-    if _at(settings, "sessionStorage", "provider") == "redis":
-        found.append(field_path(*prefix, "sessionStorage"))
     return found
 
 
@@ -68,6 +64,23 @@ def outgoing_auth_problem(subject: Subject, backend: str, discovered: str | None
     if discovered and not only_inline:
         return f"outgoing auth by MCPExternalAuthConfig {discovered!r} is not supported yet"
     return None
+
+
+def proxy_fails_closed(spec: Mapping[str, Any]) -> list[Problem]:
+    """What an MCPRemoteProxy protects by and nothing here does: with any of it, it is nobody's backend."""
+    protecting = ("oidcConfigRef", "authzConfig", "authzConfigRef", "authServerRef", "toolConfigRef")
+    message = "is not supported; remove it: what protects callers is set on the VirtualMCPServer"
+    return [Problem(f"spec.{name}", message) for name in protecting if spec.get(name) is not None]
+
+
+def proxy_left_out(spec: Mapping[str, Any]) -> list[str]:
+    """Paths of what an MCPRemoteProxy says and nothing here does, since no proxy runs for it."""
+    names = (
+        "endpointPrefix", "podTemplateSpec", "replicas", "resourceOverrides", "resources", "serviceAccount",
+        "sessionStorage", "telemetryConfigRef", "trustProxyHeaders",
+    )  # fmt: skip
+    found = [f"spec.{name}" for name in names if spec.get(name)]
+    return found + (["spec.audit"] if _at(spec, "audit", "enabled") else [])
 
 
 def _fail_closed(subject: Subject) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ from vmcp.api.features import EmbeddingProvider
 from vmcp.api.operational import FailureHandling
 from vmcp.api.problem import Problem, field_path, problems_of
 from vmcp.api.ratelimit import RateLimiting
-from vmcp.api.session import SessionProvider, SessionStorage
+from vmcp.api.session import SessionProvider, SessionStorage, host_and_port
 from vmcp.api.toolrules import aggregation_problems
 from vmcp.api.virtualmcpserver import Backend, GatewaySettings, VirtualMCPServerSpec
 
@@ -104,8 +104,12 @@ def _authz_problems(authz: AuthzConfig) -> Iterator[Problem]:
 
 
 def _session_problems(storage: SessionStorage) -> Iterator[Problem]:
-    if storage.provider is SessionProvider.REDIS and storage.address is None:
+    if storage.provider is not SessionProvider.REDIS:
+        return
+    if storage.address is None:
         yield Problem("spec.sessionStorage.address", "is required when provider is redis; set it to host:port")
+    elif host_and_port(storage.address) is None:
+        yield Problem("spec.sessionStorage.address", "is no host:port; write it as in redis:6379")
 
 
 def _combination_problems(spec: VirtualMCPServerSpec) -> Iterator[Problem]:

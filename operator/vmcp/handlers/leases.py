@@ -18,6 +18,8 @@ REPORTS_PER_SECOND: Final = 10.0
 REPORTS_AT_ONCE: Final = 20.0
 REACHABLE_S: Final = 600.0
 """A gateway's word that it reaches a backend counts for so long: once the backend is out, no call can renew it."""
+WITHHELD_S: Final = 120.0
+"""A gateway's word that it lacks a header's value counts for so long: it says so every half minute."""
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,9 @@ class Leases:
             log.warning("%s: Lease %s holds no report of a gateway; ignored", key, metadata["name"])
             return
         for sighting in report.backends:
-            if sighting.failures:
+            if sighting.withheld:
+                self._monitor.reported_withheld(uid, sighting.name, now + WITHHELD_S, fingerprint=sighting.fingerprint)
+            elif sighting.failures:
                 self._monitor.suspect(uid, sighting.name, sighting.fingerprint)
             elif sighting.reached_seconds_ago is not None:
                 at = now - sighting.reached_seconds_ago

@@ -8,14 +8,13 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from vmcp.api.kinds import MCP_GROUP, MCP_SERVER, MCP_SERVER_ENTRY, VIRTUAL_MCP_SERVER, Kind
-from vmcp.handlers.owned import KINDS as OWNED
+from vmcp.api.kinds import MCP_GROUP, MCP_REMOTE_PROXY, MCP_SERVER, MCP_SERVER_ENTRY, VIRTUAL_MCP_SERVER, Kind
+from vmcp.handlers import owned
 from vmcp.kube.client import JsonObject, Kube, KubeError, NotFound
 from vmcp.reconcile.affected import affected
-from vmcp.reconcile.cache import Cache, Key
-from vmcp.reconcile.names import OWNED_SELECTOR
+from vmcp.reconcile.cache import Cache, Key, kept
 
-OURS = (VIRTUAL_MCP_SERVER, MCP_GROUP, MCP_SERVER, MCP_SERVER_ENTRY)
+OURS = (VIRTUAL_MCP_SERVER, MCP_GROUP, MCP_SERVER, MCP_SERVER_ENTRY, MCP_REMOTE_PROXY)
 QUIET_S = 2.0
 """A list arrives as many events: look once they are over."""
 EVERY_S = 600.0
@@ -25,18 +24,31 @@ log = logging.getLogger(__name__)
 
 
 class Resync:
-    """Keeps the cache to what exists; `add` is given every key whose object may have changed unseen."""
+    """Keeps the cache to what exists; `add` is given every key whose object may have changed unseen.
 
-    def __init__(self, *, kube: Kube, cache: Cache, add: Callable[[Key], None], namespaces: Iterable[str] = ()) -> None:
+    `with_servers`: what MCPServers own is listed, too.
+    """
+
+    def __init__(
+        self,
+        *,
+        kube: Kube,
+        cache: Cache,
+        add: Callable[[Key], None],
+        namespaces: Iterable[str] = (),
+        with_servers: bool = False,
+    ) -> None:
         self._kube = kube
         self._cache = cache
         self._add = add
         self._namespaces = tuple(namespaces)
+        self._owned = owned.kinds(with_servers=with_servers)
+        self._selector = owned.selector(with_servers=with_servers)
         self._wake = asyncio.Event()
 
     async def fill(self) -> None:
         """List every kind, patiently, and ask for the reconcile of everything there is."""
-        for kind in (*OURS, *OWNED):
+        for kind in (*OURS, *self._owned):
             await self._patiently(kind)
 
     def listed(self) -> None:
@@ -72,13 +84,15 @@ class Resync:
             return
 
     async def _list(self, kind: Kind) -> list[JsonObject]:
-        selector = "" if kind in OURS else OWNED_SELECTOR
+        selector = "" if kind in OURS else self._selector
         try:
-            lists = [
-                await self._kube.list(kind, namespace, label_selector=selector)
+            # Page by page: ten thousand objects as they come would take more memory than all else together.
+            return [
+                kept(obj)
                 for namespace in self._namespaces or (None,)
+                async for page in self._kube.pages(kind, namespace, label_selector=selector)
+                for obj in page
             ]
         except NotFound:
             log.error("the API server does not know %s: install the CRDs", kind.plural)
             return []
-        return [obj for part in lists for obj in part]

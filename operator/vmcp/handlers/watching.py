@@ -8,18 +8,17 @@ import asyncio
 import logging
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
 
-from vmcp.handlers import mcpgroups, mcpserverentries, mcpservers, owned, virtualmcpservers
+from vmcp.handlers import mcpgroups, mcpremoteproxies, mcpserverentries, mcpservers, owned, virtualmcpservers
 from vmcp.handlers.inbox import Inbox
 from vmcp.handlers.memo import Memo
 from vmcp.handlers.watchage import WatchAge
-from vmcp.reconcile.names import OWNED_SELECTOR
 
-HANDLERS = (virtualmcpservers, mcpgroups, mcpserverentries, mcpservers, owned)
+HANDLERS = (virtualmcpservers, mcpgroups, mcpserverentries, mcpremoteproxies, mcpservers, owned)
 """Importing them registers them."""
 
 RESTART_S = 1.0
@@ -55,14 +54,21 @@ async def login(memo: Memo, **kwargs: Any) -> kopf.AiohttpSession | None:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """What is watched, and where it is noted how long the watches have been silent."""
+    """What is watched, and where it is noted how long the watches have been silent.
+
+    Attributes:
+        with_servers: what MCPServers own is watched, too.
+    """
 
     age: WatchAge
     namespaces: tuple[str, ...] = ()
+    with_servers: bool = False
 
 
 async def watch(inbox: Inbox, watching: Watching) -> None:
     """Run kopf until cancelled. Raises nothing of kopf's: it is logged, and kopf is started again."""
+    for kind in owned.kinds(with_servers=watching.with_servers):
+        owned.register(kind)
     stop = threading.Event()
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -89,9 +95,11 @@ async def _serve(inbox: Inbox, watching: Watching, stop: threading.Event) -> Non
     while not stop.is_set():
         try:
             await kopf.operator(
-                settings=_settings(),
+                settings=_settings(watching),
                 memo=Memo(inbox, watching.age),
                 standalone=True,
+                # Else kopf asks for the name of the user, and a pod's user has none.
+                identity=cast(Any, "vmcp-operator"),
                 clusterwide=not watching.namespaces,
                 namespaces=watching.namespaces,
                 stop_flag=stop,
@@ -101,10 +109,13 @@ async def _serve(inbox: Inbox, watching: Watching, stop: threading.Event) -> Non
             await asyncio.sleep(RESTART_S)
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(watching: Watching) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
+    # It would watch CRDs and namespaces, which an operator of a few namespaces has no right to.
+    settings.scanning.disabled = bool(watching.namespaces)
     settings.posting.enabled = False
     settings.watching.chunk_size = 500
-    for kind in owned.KINDS:
-        settings.watching.label_selectors[kind.group, kind.version, kind.plural] = OWNED_SELECTOR
+    selector = owned.selector(with_servers=watching.with_servers)
+    for kind in owned.kinds(with_servers=watching.with_servers):
+        settings.watching.label_selectors[kind.group, kind.version, kind.plural] = selector
     return settings

@@ -25,15 +25,17 @@ class Hearsay:
     Attributes:
         failing_since: when the first of the failures in a row was found, None while there is none.
         reachable_until: until when it counts that a gateway reaches the backend.
+        withheld_until: until when it counts that a gateway does not call it.
     """
 
-    __slots__ = ("_left", "_quiet_until", "failing_since", "reachable_until")
+    __slots__ = ("_left", "_quiet_until", "failing_since", "reachable_until", "withheld_until")
 
     def __init__(self) -> None:
         self._left = 0
         self._quiet_until = -math.inf
         self.failing_since: float | None = None
         self.reachable_until = 0.0
+        self.withheld_until = 0.0
 
     def suspected(self, breaker: Breaker, checks: int, now: float) -> float | None:
         """Calls fail: when a row of so many checks is due; None where one is under way or the circuit is not closed."""

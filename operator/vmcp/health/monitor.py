@@ -202,6 +202,13 @@ class Monitor:
         if watched.hearsay.reached(at, until):
             watched.snapshot = self._snapshot(watched)
 
+    def reported_withheld(self, owner: str, name: str, until: float, *, fingerprint: str) -> None:
+        """A gateway does not call this target for want of a header's value; its message says so until then."""
+        watched = self._owners.get(owner, {}).get(name)
+        if watched is not None and watched.target.fingerprint == fingerprint:
+            watched.hearsay.withheld_until = until
+            watched.snapshot = self._snapshot(watched)
+
     @property
     def is_doubting(self) -> bool:
         """Whether failures by dns, connect and timeout are not believed now (design §3 rule 7)."""
@@ -396,6 +403,8 @@ class Monitor:
         reachable_until = watched.hearsay.reachable_until
         if reachable_until and not _answers(record) and self._clock.monotonic() < reachable_until:
             note = tracker.REACHABLE_ELSEWHERE
+        if self._clock.monotonic() < watched.hearsay.withheld_until:
+            note = tracker.WITHHELD
         return tracker.snapshot_of(record, watched.target, note)
 
 

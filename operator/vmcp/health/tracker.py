@@ -32,6 +32,9 @@ RETRY_AFTER_MAX_S = 300.0
 INTERVAL_JITTER = 0.1
 """An interval is shorter or longer by up to this share; a fast interval, or a Retry-After, only longer."""
 
+WITHHELD = (
+    "the gateway does not call it: a Secret gives no usable value for a header; create it, then restart the gateway"
+)
 REACHABLE_ELSEWHERE = "reachable from the gateway, not from the operator; check NetworkPolicy or mesh"
 """What is told of a backend that fails for us and answers a gateway (design §3 rule 7)."""
 

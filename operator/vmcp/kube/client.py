@@ -3,6 +3,7 @@
 Every call has a timeout, every failure is a `KubeError`.
 """
 
+import builtins
 import json
 import os
 import socket
@@ -10,7 +11,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -25,6 +27,8 @@ TIMEOUT_S = 15.0
 PAGE_SIZE = 500
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
+_NO_SUCH_FIELD = ("failed to create typed patch object", "failed to convert new object")
+"""What the API server says, as an error 500, of an apply with a field that does not exist or of another type."""
 
 
 class KubeError(Exception):
@@ -41,6 +45,16 @@ class KubeError(Exception):
         self.status = status
         self.reason = reason
         self.retry_after_s = retry_after_s
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the API server understood and said no; anything else may be over at the next attempt."""
+        return self.status == 403 or self.is_invalid
+
+    @property
+    def is_invalid(self) -> bool:
+        """Whether it said no to what the object holds."""
+        return self.status in (400, 422) or any(words in str(self) for words in _NO_SUCH_FIELD)
 
 
 class NotFound(KubeError):
@@ -75,25 +89,47 @@ class Kube:
         """The object as stored. Raises NotFound, KubeError."""
         return await self._call("GET", _path(kind, namespace, name))
 
-    async def list(self, kind: Kind, namespace: str | None = None, *, label_selector: str = "") -> list[JsonObject]:
-        """All objects of a kind, in one namespace or in all, read page by page. Raises KubeError."""
-        items: list[JsonObject] = []
-        query = {"limit": str(PAGE_SIZE)} | ({"labelSelector": label_selector} if label_selector else {})
+    async def list(
+        self, kind: Kind, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
+    ) -> list[JsonObject]:
+        """All objects of a kind, in one namespace or in all. Raises KubeError."""
+        pages = self.pages(kind, namespace, label_selector=label_selector, field_selector=field_selector)
+        return [obj async for page in pages for obj in page]
+
+    async def pages(
+        self, kind: Kind, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
+    ) -> AsyncIterator["builtins.list[JsonObject]"]:
+        """As `list`, by the page, for kinds of which there are thousands. Raises KubeError."""
+        query = {"limit": str(PAGE_SIZE)}
+        if label_selector:
+            query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
         while True:
             page = await self._call("GET", _collection(kind, namespace), query)
-            items += page.get("items", [])
+            yield page.get("items", [])
             token = page.get("metadata", {}).get("continue")
             if not token:
-                return items
+                return
             query = query | {"continue": token}
 
     async def apply(
-        self, kind: Kind, body: JsonObject, *, subresource: str = "", manager: str = FIELD_MANAGER
+        self,
+        kind: Kind,
+        body: JsonObject,
+        *,
+        subresource: str = "",
+        manager: str = FIELD_MANAGER,
+        dry_run: bool = False,
     ) -> JsonObject:
-        """Server-side apply, by force; the object as it then is. Raises NotFound, Conflict, KubeError."""
+        """Server-side apply, by force; the object as it then is. Raises NotFound, Conflict, KubeError.
+
+        Args:
+            dry_run: only have it judged and defaulted; nothing is stored.
+        """
         metadata = body["metadata"]
         path = _path(kind, metadata["namespace"], metadata["name"], subresource)
-        query = {"fieldManager": manager, "force": "true"}
+        query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         return await self._call("PATCH", path, query, body, _APPLY)
 
     async def create(self, kind: Kind, body: JsonObject) -> JsonObject:
@@ -176,6 +212,14 @@ def _error(status: int, headers: Mapping[str, str], text: bytes, what: str) -> K
     return kind(status, reason, f"{what}: {status} {message}", wait)
 
 
+def _environments_proxy(server: str) -> str | None:
+    """The proxy that the environment names for that server, if any."""
+    parts = urlsplit(server)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)
+
+
 @asynccontextmanager
 async def connect(kubeconfig: str | None, context: str | None = None) -> AsyncIterator[Kube]:
     """A client for the cluster of a kubeconfig, or of the pod that this process runs in where none is given.
@@ -190,6 +234,10 @@ async def connect(kubeconfig: str | None, context: str | None = None) -> AsyncIt
         )
     else:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    # Left to itself the client asks two threads before each request, for ~/.netrc and for the proxy: more CPU than
+    # the request itself.
+    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.proxy = configuration.proxy or _environments_proxy(configuration.host)
     async with client.ApiClient(configuration) as api:
         # Tells in the API server's audit log which of several replicas wrote.
         api.user_agent = f"vmcp-operator/{vmcp.__version__} ({socket.gethostname()}; {os.getpid()})"

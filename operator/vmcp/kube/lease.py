@@ -96,16 +96,25 @@ class Lease(Leadership):
     """One process's view of one Lease.
 
     Args:
+        owner: owner reference to what the Lease goes with; None = it stays.
         now: monotonic seconds; tests pass a clock of their own.
     """
 
     def __init__(
-        self, *, kube: Kube, namespace: str, name: str, identity: str, now: Callable[[], float] = _now
+        self,
+        *,
+        kube: Kube,
+        namespace: str,
+        name: str,
+        identity: str,
+        owner: JsonObject | None = None,
+        now: Callable[[], float] = _now,
     ) -> None:
         self._kube = kube
         self._namespace = namespace
         self._name = name
         self._identity = identity
+        self._owned: JsonObject = {"ownerReferences": [owner]} if owner else {}
         self._now = now
         self._held_until: float | None = None
         self._version = ""
@@ -204,7 +213,7 @@ class Lease(Leadership):
                 return holder
             taken = self._spec() | {"leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
             try:
-                await self._write(taken)
+                await self._write(taken, self._owned)
             except Conflict:
                 return "somebody who was faster"
         self._held_until = before + RENEW_WITHIN_S
@@ -229,8 +238,8 @@ class Lease(Leadership):
         except NotFound:
             raise LeaseLost("the Lease was deleted") from None
 
-    async def _write(self, spec: JsonObject) -> None:
-        body = {"metadata": {"resourceVersion": self._version}, "spec": spec}
+    async def _write(self, spec: JsonObject, metadata: JsonObject | None = None) -> None:
+        body = {"metadata": {"resourceVersion": self._version} | (metadata or {}), "spec": spec}
         stored = await self._kube.patch(LEASE, self._namespace, self._name, body)
         self._version = stored["metadata"]["resourceVersion"]
 
@@ -247,7 +256,7 @@ class Lease(Leadership):
         return {
             "apiVersion": LEASE.api_version,
             "kind": LEASE.name,
-            "metadata": {"namespace": self._namespace, "name": self._name},
+            "metadata": {"namespace": self._namespace, "name": self._name} | self._owned,
             "spec": self._spec() | {"leaseTransitions": 0},
         }
 

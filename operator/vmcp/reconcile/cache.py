@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from vmcp.api.kinds import Kind
 from vmcp.kube.client import JsonObject
-from vmcp.reconcile.names import INSTANCE_LABEL
+from vmcp.kube.sharing import shared
+from vmcp.reconcile.names import INSTANCE_LABEL, NAME_LABEL, NAME_LABEL_VALUE
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,8 +43,7 @@ class Cache:
         """Remember the object; returns what was remembered under its key before."""
         key = Key.of(kind, obj)
         before = self.drop(key)
-        obj["metadata"].pop("managedFields", None)
-        self._objects[key] = obj
+        self._objects[key] = kept(obj)
         for place in _places(key, obj):
             self._index[place].add(key)
         return before
@@ -72,9 +72,9 @@ class Cache:
         """The objects of a kind whose `spec.groupRef.name` is that group, sorted by name."""
         return self._at(_Place(kind.plural, namespace, "group", group))
 
-    def of_instance(self, kind: Kind, namespace: str, instance: str) -> list[JsonObject]:
-        """The objects of a kind whose instance label is that VirtualMCPServer's name, sorted by name."""
-        return self._at(_Place(kind.plural, namespace, "instance", instance))
+    def of_instance(self, kind: Kind, namespace: str, instance: str, app: str = NAME_LABEL_VALUE) -> list[JsonObject]:
+        """The objects of a kind whose labels name that app and that instance of it, sorted by name."""
+        return self._at(_Place(kind.plural, namespace, app, instance))
 
     def begin_list(self) -> None:
         """A list is about to be read: what watches show from now on may be newer than what it will hold."""
@@ -92,9 +92,14 @@ class Cache:
         moved = []
         for key in (fresh.keys() | known) - newer:
             after = fresh.get(key)
-            before = self.drop(key) if after is None else self.put(kind, after)
-            if before is None or after is None or _version(before) != _version(after):
-                moved += [obj for obj in (before, after) if obj is not None]
+            before = self._objects.get(key)
+            if before is not None and after is not None and _version(before) == _version(after):
+                continue
+            if after is None:
+                self.drop(key)
+            else:
+                self.put(kind, after)
+            moved += [obj for obj in (before, after) if obj is not None]
         return moved
 
     def _at(self, place: "_Place") -> list[JsonObject]:
@@ -103,12 +108,19 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """An entry of the index."""
+    """An entry of the index: by group, or by the app that the name label names."""
 
     plural: str
     namespace: str
     by: str
     value: str
+
+
+def kept(obj: JsonObject) -> JsonObject:
+    """What is remembered of an object: all but its managedFields, which are half of it and nobody's business here."""
+    obj["metadata"].pop("managedFields", None)
+    small: JsonObject = shared(obj)
+    return small
 
 
 def _version(obj: JsonObject) -> str:
@@ -123,9 +135,9 @@ def group_of(obj: JsonObject) -> str:
 
 
 def _places(key: Key, obj: JsonObject) -> list[_Place]:
-    instance = (obj["metadata"].get("labels") or {}).get(INSTANCE_LABEL, "")
+    labels = obj["metadata"].get("labels") or {}
     return [
         _Place(key.plural, key.namespace, by, value)
-        for by, value in (("group", group_of(obj)), ("instance", instance))
-        if value
+        for by, value in (("group", group_of(obj)), (labels.get(NAME_LABEL, ""), labels.get(INSTANCE_LABEL, "")))
+        if by and value
     ]

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from vmcp.api.gatewayconfig import GatewayConfig, dump_gateway_config
 from vmcp.api.kinds import VIRTUAL_MCP_SERVER, Kind
+from vmcp.api.session import SessionProvider, SessionStorage
 from vmcp.api.virtualmcpserver import VirtualMCPServerSpec
 from vmcp.kube.client import JsonObject
 from vmcp.kube.kinds import CONFIG_MAP, DEPLOYMENT, LEASE, ROLE, ROLE_BINDING, SERVICE, SERVICE_ACCOUNT
 from vmcp.reconcile import names
-from vmcp.reconcile.members import CaBundle
+from vmcp.reconcile.members import CaBundle, SecretHeader
+from vmcp.reconcile.podtemplate import merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Wanted:
     config: GatewayConfig
     ca_bundles: Sequence[CaBundle]
     image: str
+    secret_headers: Sequence[SecretHeader] = ()
 
     @property
     def name(self) -> str:
@@ -49,7 +52,11 @@ class Wanted:
 
 
 def desired(wanted: Wanted) -> list[Owned]:
-    """Every owned object, in the order in which they are applied: what a pod needs comes before the Deployment."""
+    """Every owned object, in the order in which they are applied: what a pod needs comes before the Deployment.
+
+    Raises:
+        InvalidPodTemplate: the spec's podTemplateSpec cannot be merged.
+    """
     account = (
         []
         if wanted.spec.service_account
@@ -81,21 +88,39 @@ def config_map(wanted: Wanted) -> JsonObject:
 
 
 def deployment(wanted: Wanted) -> JsonObject:
-    """The gateway. `replicas` is left to whoever scales it (an HPA, `kubectl scale`) unless the spec sets it."""
-    pod = _pod(wanted)
+    """The gateway. `replicas` is left to whoever scales it (an HPA, `kubectl scale`) unless the spec sets it.
+
+    Raises:
+        InvalidPodTemplate: the spec's podTemplateSpec cannot be merged.
+    """
     spec: JsonObject = {
         "selector": {"matchLabels": names.selector_labels(wanted.name)},
-        "template": {
-            "metadata": {
-                "labels": names.labels(wanted.name),
-                "annotations": {names.RUNCONFIG_CHECKSUM: _checksum(pod)},
-            },
-            "spec": pod,
-        },
+        "template": pod_template(wanted),
     }
     if wanted.spec.replicas is not None:
         spec["replicas"] = wanted.spec.replicas
-    return _head(wanted, DEPLOYMENT, wanted.name) | {"spec": spec}
+    body = _head(wanted, DEPLOYMENT, wanted.name) | {"spec": spec}
+    hashed = {
+        names.POD_TEMPLATE_HASH: wanted.spec.pod_template_spec,
+        names.PULL_SECRETS_HASH: [secret.name for secret in wanted.spec.image_pull_secrets or ()],
+    }
+    if annotations := {name: _checksum(value) for name, value in hashed.items() if value}:
+        body["metadata"]["annotations"] = annotations
+    return body
+
+
+def pod_template(wanted: Wanted) -> JsonObject:
+    """Ours, and the spec's podTemplateSpec over it.
+
+    Raises:
+        InvalidPodTemplate: it cannot be merged.
+    """
+    pod = _pod(wanted)
+    storage = wanted.config.session_storage
+    # The one part of its configuration that a gateway does not take over while it runs.
+    unloadable = [pod, storage.model_dump(mode="json")] if storage else pod
+    metadata = {"labels": names.labels(wanted.name), "annotations": {names.RUNCONFIG_CHECKSUM: _checksum(unloadable)}}
+    return merged({"metadata": metadata, "spec": pod}, wanted.spec.pod_template_spec or {})
 
 
 def _head(wanted: Wanted, kind: Kind, name: str) -> JsonObject:
@@ -141,7 +166,8 @@ def _role_binding(wanted: Wanted) -> JsonObject:
     name = names.account_name(wanted.name)
     subject = {
         "kind": "ServiceAccount",
-        "name": _service_account(wanted),
+        # That of the pod in the end: a podTemplateSpec may name another.
+        "name": pod_template(wanted)["spec"].get("serviceAccountName") or "default",
         "namespace": wanted.owner["metadata"]["namespace"],
     }
     reference = {"apiGroup": ROLE.group, "kind": "Role", "name": name}
@@ -196,6 +222,8 @@ def _container(wanted: Wanted) -> JsonObject:
             {"name": "VMCP_NAME", "value": wanted.name},
             {"name": "VMCP_NAMESPACE", "value": wanted.owner["metadata"]["namespace"]},
             {"name": "VMCP_SESSION_HMAC_SECRET", "valueFrom": {"secretKeyRef": session_key}},
+            *_redis_password(wanted.spec.session_storage),
+            *(_header_variable(header) for header in wanted.secret_headers),
         ],
         "livenessProbe": _probe("/health", initial=30, period=10, timeout=5),
         "readinessProbe": _probe("/readyz", initial=1, period=5, timeout=3),
@@ -222,6 +250,19 @@ def _container(wanted: Wanted) -> JsonObject:
     }
 
 
+def _redis_password(storage: SessionStorage | None) -> list[JsonObject]:
+    if storage is None or storage.provider is not SessionProvider.REDIS or storage.password_ref is None:
+        return []
+    reference = {"name": storage.password_ref.name, "key": storage.password_ref.key}
+    return [{"name": names.REDIS_PASSWORD, "valueFrom": {"secretKeyRef": reference}}]
+
+
+def _header_variable(header: SecretHeader) -> JsonObject:
+    # Optional: one backend's missing Secret must not keep the pod, and with it every other backend, from starting.
+    reference = {"name": header.secret, "key": header.key, "optional": True}
+    return {"name": header.variable, "valueFrom": {"secretKeyRef": reference}}
+
+
 def _probe(path: str, *, initial: int, period: int, timeout: int) -> JsonObject:
     return {
         "httpGet": {"path": path, "port": "http"},
@@ -246,6 +287,6 @@ def _service_account(wanted: Wanted) -> str:
     return wanted.spec.service_account or names.account_name(wanted.name)
 
 
-def _checksum(pod: JsonObject) -> str:
-    """Covers what a running gateway cannot reload: the pod itself. Its configuration it reloads."""
-    return hashlib.sha256(json.dumps(pod, sort_keys=True).encode()).hexdigest()[:32]
+def _checksum(value: object) -> str:
+    """Of a pod it covers what a running gateway cannot reload: the pod itself. Its configuration it reloads."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,6 +1,7 @@
 """Who the backends of a VirtualMCPServer are: those in its spec, and the members of its group. Pure."""
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
@@ -8,14 +9,16 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import ValidationError
 
 from vmcp.api.gatewayconfig import GatewayBackend
-from vmcp.api.mcpserver import MCPServer, ServerTransport
-from vmcp.api.mcpserverentry import MCPServerEntry
+from vmcp.api.mcpremoteproxy import MCPRemoteProxy
+from vmcp.api.mcpserver import MCPServer, MCPServerSpec, ServerTransport
+from vmcp.api.mcpserverentry import MCPServerEntry, MCPServerEntrySpec
 from vmcp.api.problem import problems_of
-from vmcp.api.unsupported import outgoing_auth_problem
+from vmcp.api.remoteendpoint import RemoteEndpoint, header_problems
+from vmcp.api.unsupported import outgoing_auth_problem, proxy_fails_closed
 from vmcp.api.validation import url_problem
 from vmcp.api.virtualmcpserver import Backend, BackendTransport, VirtualMCPServerSpec
 from vmcp.kube.client import JsonObject
-from vmcp.reconcile.names import CA_FOLDER
+from vmcp.reconcile.names import CA_FOLDER, header_variable
 
 IN_CLUSTER_SUFFIXES = (".svc", ".svc.cluster.local")
 
@@ -36,6 +39,15 @@ class CaBundle:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretHeader:
+    """A header's value, as the gateway gets it: an environment variable from a key of a Secret, by reference."""
+
+    variable: str
+    secret: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """One candidate for a backend.
 
@@ -49,6 +61,7 @@ class Member:
     name: str
     backend: GatewayBackend | None = None
     ca_bundle: CaBundle | None = None
+    secret_headers: tuple[SecretHeader, ...] = ()
     waiting: str = ""
     broken: str = ""
 
@@ -71,6 +84,11 @@ class Discovery:
         return [member.ca_bundle for member in self.members if member.ca_bundle]
 
     @property
+    def secret_headers(self) -> list[SecretHeader]:
+        """The variables with headers' values that the gateway's pod gets."""
+        return [header for member in self.members for header in member.secret_headers]
+
+    @property
     def waiting(self) -> dict[str, str]:
         """Members without a URL yet, with the reason."""
         return {member.name: member.waiting for member in self.members if member.waiting}
@@ -81,8 +99,9 @@ def discover(
     servers: Sequence[JsonObject],
     entries: Sequence[JsonObject],
     authorities: Mapping[tuple[str, str], str],
+    proxies: Sequence[JsonObject] = (),
 ) -> Discovery:
-    """Backends of the spec, then MCPServers, then MCPServerEntries; a name that is taken already is left out.
+    """Backends of the spec, then MCPServers, MCPRemoteProxies and MCPServerEntries; of one name the first counts.
 
     Args:
         authorities: PEM text by ConfigMap name and key, of those that exist.
@@ -90,6 +109,7 @@ def discover(
     inline = spec.config.backends if spec.config and spec.config.backends else []
     candidates = [_inline(spec, backend) for backend in inline]
     candidates += [_read("MCPServer", obj, lambda obj: _server(spec, obj)) for obj in servers]
+    candidates += [_read("MCPRemoteProxy", obj, lambda obj: _proxy(spec, obj)) for obj in proxies]
     candidates += [_read("MCPServerEntry", obj, lambda obj: _entry(spec, obj, authorities)) for obj in entries]
     taken: dict[str, Member] = {}
     left_out = []
@@ -107,11 +127,19 @@ def discover(
 def entry_problem(obj: JsonObject) -> str:
     """Why an MCPServerEntry can be nobody's backend; empty when it can."""
     try:
-        entry = MCPServerEntry.model_validate(obj).spec
+        return _endpoint_problem(MCPServerEntry.model_validate(obj).spec)
     except ValidationError as error:
         return str(problems_of(error)[0])
-    unusable = url_problem(entry.remote_url)
-    return f"spec.remoteUrl {unusable}" if unusable else ""
+
+
+def proxy_problem(obj: JsonObject) -> str:
+    """Why an MCPRemoteProxy can be nobody's backend; empty when it can."""
+    try:
+        spec = MCPRemoteProxy.model_validate(obj).spec
+    except ValidationError as error:
+        return str(problems_of(error)[0])
+    closing = proxy_fails_closed(obj["spec"])
+    return str(closing[0]) if closing else _endpoint_problem(spec)
 
 
 def authority_references(entries: Sequence[JsonObject]) -> set[tuple[str, str]]:
@@ -159,14 +187,13 @@ def _server(spec: VirtualMCPServerSpec, obj: JsonObject) -> Member:
     name = obj["metadata"]["name"]
     if not (server.status and server.status.url):
         return Member("MCPServer", name, waiting=f"MCPServer {name} has no URL in its status yet")
-    stdio = server.spec.transport is ServerTransport.STDIO
-    transport = BackendTransport(server.spec.proxy_mode if stdio else server.spec.transport)
     reference = server.spec.external_auth_config_ref
     problem = outgoing_auth_problem(spec, name, reference.name if reference else None) or ""
     # The fragment that an MCPServer's URL may carry names the server and is not sent.
     shown = server.status.url.partition("#")[0]
     if unusable := url_problem(shown):
         return Member("MCPServer", name, broken=f"status.url {unusable}")
+    transport = _transport(server.spec, shown)
     url = _with_path(shown, transport)
     made = GatewayBackend(
         name=name,
@@ -179,17 +206,19 @@ def _server(spec: VirtualMCPServerSpec, obj: JsonObject) -> Member:
     return Member("MCPServer", name, made)
 
 
+def _proxy(spec: VirtualMCPServerSpec, obj: JsonObject) -> Member:
+    name = obj["metadata"]["name"]
+    if problem := proxy_problem(obj):
+        return Member("MCPRemoteProxy", name, broken=problem)
+    proxy = MCPRemoteProxy.model_validate(obj).spec
+    return _remote(spec, "MCPRemoteProxy", name, proxy, proxy.transport)
+
+
 def _entry(spec: VirtualMCPServerSpec, obj: JsonObject, authorities: Mapping[tuple[str, str], str]) -> Member:
     name = obj["metadata"]["name"]
     if problem := entry_problem(obj):
         return Member("MCPServerEntry", name, broken=problem)
-    entry = MCPServerEntry.model_validate(obj).spec
-    auth = entry.external_auth_config_ref
-    problem = outgoing_auth_problem(spec, name, auth.name if auth else None) or ""
-    forward = entry.header_forward
-    if forward and forward.add_headers_from_secret:
-        problem = problem or "headers from Secrets (spec.headerForward.addHeadersFromSecret) cannot be sent yet"
-    headers = dict(forward.add_plaintext_headers or {}) if forward else {}
+    entry: MCPServerEntrySpec = MCPServerEntry.model_validate(obj).spec
     reference = entry.ca_bundle_ref.config_map_ref if entry.ca_bundle_ref else None
     bundle = None
     if reference and (reference.name, reference.key) in authorities:
@@ -197,18 +226,49 @@ def _entry(spec: VirtualMCPServerSpec, obj: JsonObject, authorities: Mapping[tup
     elif reference and not reference.optional:
         missing = f"spec.caBundleRef: ConfigMap {reference.name} with key {reference.key} does not exist; create it"
         return Member("MCPServerEntry", name, broken=missing)
+    return _remote(spec, "MCPServerEntry", name, entry, entry.transport, bundle)
+
+
+def _remote(
+    spec: VirtualMCPServerSpec,
+    source: str,
+    name: str,
+    endpoint: RemoteEndpoint,
+    transport: BackendTransport,
+    bundle: CaBundle | None = None,
+) -> Member:
+    auth = endpoint.external_auth_config_ref
+    problem = outgoing_auth_problem(spec, name, auth.name if auth else None) or ""
+    forward = endpoint.header_forward
+    headers = dict(forward.add_plaintext_headers or {}) if forward else {}
+    secrets = {
+        header.header_name: SecretHeader(
+            header_variable(name, header.header_name), header.value_secret_ref.name, header.value_secret_ref.key
+        )
+        for header in (forward.add_headers_from_secret or () if forward else ())
+    }
+    references = [(header, secret.secret, secret.key) for header, secret in sorted(secrets.items())]
+    told = repr(sorted(headers.items())) + (json.dumps(references) if references else "")
     made = GatewayBackend(
         name=name,
-        url=entry.remote_url,
-        transport=entry.transport,
+        url=endpoint.remote_url,
+        transport=transport,
         type="entry",
         ca_bundle_path=bundle.path if bundle else None,
         headers=headers,
-        allow_private=entry.allow_private_endpoint or _in_cluster(entry.remote_url),
+        headers_from_env={header: secret.variable for header, secret in secrets.items()},
+        auth_configured=bool(secrets),
+        allow_private=endpoint.allow_private_endpoint or _in_cluster(endpoint.remote_url),
         unavailable_reason=problem,
-        fingerprint=fingerprint(entry.remote_url, entry.transport, problem or repr(sorted(headers.items()))),
+        fingerprint=fingerprint(endpoint.remote_url, transport, problem or told),
     )
-    return Member("MCPServerEntry", name, made, bundle)
+    return Member(source, name, made, bundle, tuple(secrets.values()))
+
+
+def _endpoint_problem(endpoint: RemoteEndpoint) -> str:
+    if unusable := url_problem(endpoint.remote_url):
+        return f"spec.remoteUrl {unusable}"
+    return next((str(problem) for problem in header_problems(endpoint.header_forward)), "")
 
 
 def _in_cluster(url: str) -> bool:
@@ -216,6 +276,14 @@ def _in_cluster(url: str) -> bool:
         return (urlsplit(url).hostname or "").endswith(IN_CLUSTER_SUFFIXES)
     except ValueError:
         return False
+
+
+def _transport(spec: MCPServerSpec, url: str) -> BackendTransport:
+    """How it is reached: of a stdio server, what the path of its URL says its proxy speaks, else its `proxyMode`."""
+    if spec.transport is not ServerTransport.STDIO:
+        return BackendTransport(spec.transport)
+    spoken = {"/mcp": BackendTransport.STREAMABLE_HTTP, "/sse": BackendTransport.SSE}
+    return spoken.get(urlsplit(url).path) or BackendTransport(spec.proxy_mode)
 
 
 def _with_path(url: str, transport: BackendTransport) -> str:

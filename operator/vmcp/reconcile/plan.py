@@ -1,22 +1,24 @@
 """What a VirtualMCPServer asks for, judged as a whole: its conditions, what blocks it, and what to apply. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vmcp.api.aggregation import Aggregation
 from vmcp.api.auth import IncomingAuthType
 from vmcp.api.conditions import ConditionType, Reason
 from vmcp.api.gatewayconfig import GatewayConfig
 from vmcp.api.problem import Problem
+from vmcp.api.session import ConfigSessionStorage, SessionProvider, host_and_port
 from vmcp.api.status import Phase
 from vmcp.api.toolrules import rules_without_effect, unmatched_workloads
 from vmcp.api.unsupported import fail_closed, left_out
 from vmcp.api.validation import validate
 from vmcp.api.virtualmcpserver import VirtualMCPServerSpec
 from vmcp.kube.client import JsonObject
-from vmcp.reconcile.desired import Wanted
+from vmcp.reconcile.desired import Wanted, pod_template
 from vmcp.reconcile.members import Discovery, discover
 from vmcp.reconcile.names import LONGEST_NAME
+from vmcp.reconcile.podtemplate import InvalidPodTemplate
 from vmcp.status.findings import Blocked, Finding
 from vmcp.status.news import HEARTBEAT_S, heartbeat_of
 
@@ -31,6 +33,7 @@ class Surroundings:
     servers: Sequence[JsonObject] = ()
     entries: Sequence[JsonObject] = ()
     authorities: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    proxies: Sequence[JsonObject] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def plan(owner: JsonObject, around: Surroundings, *, image: str) -> Plan:
             "anyone who reaches it may call it",
         ),
         _features(left_out(spec)),
-        *_unshared_sessions(spec),
+        *_sessions_of_replicas(spec),
     ]
     blocked = _group_blocks(spec.group_ref.name, around.group)
     if blocked:
@@ -82,7 +85,7 @@ def plan(owner: JsonObject, around: Surroundings, *, image: str) -> Plan:
         Reason.GROUP_REF_VALID,
         f"MCPGroup {spec.group_ref.name} exists",
     )
-    discovery = discover(spec, around.servers, around.entries, around.authorities)
+    discovery = discover(spec, around.servers, around.entries, around.authorities, around.proxies)
     if discovery.left_out:
         conditions.append(
             Finding(ConditionType.BACKENDS_DISCOVERED, False, Reason.BACKENDS_LEFT_OUT, shown(discovery.left_out))
@@ -92,8 +95,32 @@ def plan(owner: JsonObject, around: Surroundings, *, image: str) -> Plan:
     if spec.config and spec.config.aggregation:
         conditions.append(_tool_rules(spec.config.aggregation, {member.name for member in discovery.members}))
     config = gateway_config(owner["metadata"]["name"], spec, discovery)
-    wanted = Wanted(owner, spec, config, discovery.ca_bundles, image)
-    return Plan((*conditions, group), wanted=wanted, discovery=discovery, heartbeat_s=heartbeat_s)
+    wanted = Wanted(owner, spec, config, discovery.ca_bundles, image, discovery.secret_headers)
+    judged = Plan((*conditions, group), wanted=wanted, discovery=discovery, heartbeat_s=heartbeat_s)
+    try:
+        pod_template(wanted)
+    except InvalidPodTemplate as error:
+        return without_pod_template(judged, str(error))
+    if spec.pod_template_spec:
+        valid = Finding(
+            ConditionType.POD_TEMPLATE_SPEC_VALID,
+            True,
+            Reason.POD_TEMPLATE_SPEC_VALID,
+            "spec.podTemplateSpec is merged into the gateway's pod",
+        )
+        return replace(judged, conditions=(*judged.conditions, valid))
+    return judged
+
+
+def without_pod_template(judged: Plan, message: str) -> Plan:
+    """The judgement when the podTemplateSpec cannot be merged, or the API server refuses what comes of it."""
+    found = (
+        Finding(ConditionType.VALID, False, Reason.VALIDATION_FAILED, message),
+        Finding(ConditionType.POD_TEMPLATE_SPEC_VALID, False, Reason.INVALID_POD_TEMPLATE_SPEC, message),
+    )
+    others = [finding for finding in judged.conditions if finding.type not in {new.type for new in found}]
+    blocked = Blocked(Phase.FAILED, Reason.VALIDATION_FAILED, message)
+    return replace(judged, conditions=(*found, *others), blocked=blocked, wanted=None)
 
 
 def gateway_config(name: str, spec: VirtualMCPServerSpec, discovery: Discovery) -> GatewayConfig:
@@ -107,6 +134,7 @@ def gateway_config(name: str, spec: VirtualMCPServerSpec, discovery: Discovery) 
             "aggregation": settings.aggregation if settings else None,
             "allowed_hosts": settings.allowed_hosts if settings else None,
             "operational": settings.operational if settings else None,
+            "session_storage": _session_storage(spec),
             "metadata": settings.metadata if settings else None,
             "passthrough_headers": _passthrough(spec) or None,
             "backends": discovery.backends,
@@ -190,12 +218,26 @@ def shown(sentences: Iterable[str], separator: str = "; ") -> str:
     return separator.join(sentences[:PROBLEMS_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _unshared_sessions(spec: VirtualMCPServerSpec) -> list[Finding]:
-    """Replicas share no storage: what a session holds beyond its id stays with the replica that it began at."""
+def _session_storage(spec: VirtualMCPServerSpec) -> ConfigSessionStorage | None:
+    """Where replicas share sessions; None = nowhere."""
+    found = spec.session_storage or (spec.config and spec.config.session_storage)
+    if not found or found.provider is not SessionProvider.REDIS or host_and_port(found.address) is None:
+        return None
+    return ConfigSessionStorage(
+        provider=found.provider, address=found.address, db=found.db, key_prefix=found.key_prefix
+    )
+
+
+def _sessions_of_replicas(spec: VirtualMCPServerSpec) -> list[Finding]:
+    """Without a storage, what a session holds beyond its id stays with the replica that it began at."""
     if (spec.replicas or 0) < 2:
         return []
+    storage = _session_storage(spec)
+    if storage is not None:
+        message = f"replicas share sessions in Redis at {storage.address}"
+        return [Finding(ConditionType.SESSION_STORAGE_WARNING, False, Reason.SESSION_STORAGE_CONFIGURED, message)]
     message = (
         "several replicas and no shared session storage: a session goes on at any replica, but its subscriptions, "
-        "log level and own backend sessions stay with one; keep sessionAffinity at ClientIP"
+        "log level and own backend sessions stay with one; set sessionStorage, or keep sessionAffinity at ClientIP"
     )
     return [Finding(ConditionType.SESSION_STORAGE_WARNING, True, Reason.SESSION_STORAGE_MISSING, message)]

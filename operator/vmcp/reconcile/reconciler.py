@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from vmcp.api.conditions import Reason
+from vmcp.api.conditions import ConditionType, Reason
 from vmcp.api.gatewayconfig import ConfigError, GatewayConfig, load_gateway_config
-from vmcp.api.kinds import MCP_GROUP, MCP_SERVER, MCP_SERVER_ENTRY, VIRTUAL_MCP_SERVER
+from vmcp.api.kinds import MCP_GROUP, MCP_REMOTE_PROXY, MCP_SERVER, MCP_SERVER_ENTRY, VIRTUAL_MCP_SERVER
 from vmcp.api.status import HandledRequest, Phase, RequestAction
+from vmcp.api.unsupported import proxy_left_out
 from vmcp.health.breaker import EarlyEnd
 from vmcp.health.clock import Clock
 from vmcp.health.monitor import Monitor
@@ -18,20 +19,21 @@ from vmcp.kube.client import JsonObject, Kube, KubeError, NotFound
 from vmcp.kube.kinds import CONFIG_MAP, DEPLOYMENT, POD
 from vmcp.reconcile.applier import Applier, NameTaken, NotYet
 from vmcp.reconcile.cache import Cache, Key, group_of
-from vmcp.reconcile.desired import Wanted, desired
-from vmcp.reconcile.members import authority_references, entry_problem
+from vmcp.reconcile.desired import Owned, Wanted, desired
+from vmcp.reconcile.members import authority_references, entry_problem, proxy_problem
+from vmcp.reconcile.migration import GROUP_FINALIZER, release
 from vmcp.reconcile.names import CONFIG_KEY, config_map_name, gateway_url
-from vmcp.reconcile.plan import Plan, Surroundings, plan
+from vmcp.reconcile.plan import Plan, Surroundings, plan, without_pod_template
 from vmcp.reconcile.readiness import Moved, endpoints_moved
 from vmcp.reconcile.requests import EVERY_BACKEND, finding, outstanding, remembered, requests_of
-from vmcp.reconcile.workload import deployment_state
+from vmcp.reconcile.workload import deployment_state, is_missed, look_again_s
+from vmcp.reconcile.workloads.servers import Servers
 from vmcp.status import membership
 from vmcp.status.findings import Blocked, DeploymentState, Finding, Findings
 from vmcp.status.recall import read_status, recall
 from vmcp.status.writer import StatusWriter
 
 AGAIN_SOON_S = 1.0
-AGAIN_UNTIL_AVAILABLE_S = 5.0
 STRANGER_S = 10.0
 """An object of somebody else's that has one of our names is not watched: whether it is gone is asked this often."""
 REFUSED_S = 30.0
@@ -46,11 +48,26 @@ _CAUSES = {RequestAction.RESET: EarlyEnd.RESET, RequestAction.PROBE_NOW: EarlyEn
 log = logging.getLogger(__name__)
 
 
+class _PodTemplateRefused(Exception):
+    """The API server says what is wrong with the Deployment that a podTemplateSpec leads to."""
+
+
 class Reconciler:
-    """Reconciles one key at a time; called by the queue. Keeps, per UID, what the status writer composes from."""
+    """Reconciles one key at a time; called by the queue. Keeps, per UID, what the status writer composes from.
+
+    `servers` runs MCPServers; None = another operator does, and they are only read.
+    """
 
     def __init__(
-        self, *, kube: Kube, cache: Cache, monitor: Monitor, writer: StatusWriter, clock: Clock, image: str
+        self,
+        *,
+        kube: Kube,
+        cache: Cache,
+        monitor: Monitor,
+        writer: StatusWriter,
+        clock: Clock,
+        image: str,
+        servers: Servers | None = None,
     ) -> None:
         self._kube = kube
         self._cache = cache
@@ -59,6 +76,7 @@ class Reconciler:
         self._writer = writer
         self._clock = clock
         self._image = image
+        self._servers = servers
         self._uids: dict[Key, str] = {}
         self._keys: dict[str, Key] = {}
         self._findings: dict[str, Findings] = {}
@@ -110,6 +128,11 @@ class Reconciler:
         if key.plural == MCP_SERVER_ENTRY.plural:
             await self._entry(key)
             return None
+        if key.plural == MCP_REMOTE_PROXY.plural:
+            await self._proxy(key)
+            return None
+        if key.plural == MCP_SERVER.plural:
+            return await self._servers.reconcile(key) if self._servers else None
         try:
             owner = await self._kube.get(VIRTUAL_MCP_SERVER, key.namespace, key.name)
         except NotFound:
@@ -137,15 +160,20 @@ class Reconciler:
         try:
             deployment = await self._apply(judged.wanted)
         except NameTaken as error:
-            blocked = Blocked(Phase.FAILED, Reason.NAME_CONFLICT, str(error))
+            blocked = Blocked(Phase.FAILED, error.reason, str(error))
             self._report(owner, judged, blocked, DeploymentState.UNAVAILABLE, "")
             return STRANGER_S
         except NotYet as error:
             blocked = Blocked(Phase.PENDING, Reason.DEPLOYMENT_NOT_READY, str(error))
             self._report(owner, judged, blocked, DeploymentState.UNAVAILABLE, "")
             return AGAIN_SOON_S
+        except _PodTemplateRefused as error:
+            await self._watch_last_good(owner)
+            refused = without_pod_template(judged, f"spec.podTemplateSpec: {error}")
+            self._report(owner, refused, refused.blocked, DeploymentState.UNAVAILABLE, "")
+            return REFUSED_S
         except KubeError as error:
-            if not _refused(error):
+            if not error.is_refusal:
                 raise
             await self._watch_last_good(owner)
             blocked = Blocked(Phase.FAILED, Reason.RECONCILE_FAILED, str(error)[:LONGEST_REFUSAL])
@@ -154,8 +182,17 @@ class Reconciler:
         pems = {bundle.path: bundle.pem for bundle in judged.discovery.ca_bundles}
         self._watch(owner, judged.wanted.config, pems, judged.discovery.waiting)
         state, message = deployment_state(deployment, self._pods(owner))
-        self._report(owner, judged, None, state, message)
-        return again if state is DeploymentState.AVAILABLE else AGAIN_UNTIL_AVAILABLE_S
+        self._report(owner, self._with_contests(owner, judged), None, state, message)
+        usual_s = again if state is DeploymentState.AVAILABLE else look_again_s(deployment, self._clock.wall())
+        due = [seconds for seconds in (usual_s, self._applier.again_s(owner["metadata"]["uid"])) if seconds is not None]
+        return min(due, default=None)
+
+    def _with_contests(self, owner: JsonObject, judged: Plan) -> Plan:
+        contests = self._applier.contests(owner["metadata"]["uid"])
+        if not contests:
+            return judged
+        told = Finding(ConditionType.OBJECTS_UNCONTESTED, False, Reason.FIELDS_CONTESTED, "; ".join(contests))
+        return replace(judged, conditions=(*judged.conditions, told))
 
     async def _surroundings(self, owner: JsonObject) -> Surroundings:
         namespace, group = owner["metadata"]["namespace"], group_of(owner)
@@ -173,20 +210,34 @@ class Reconciler:
             self._cache.in_group(MCP_SERVER, namespace, group),
             entries,
             authorities,
+            self._cache.in_group(MCP_REMOTE_PROXY, namespace, group),
         )
 
     async def _apply(self, wanted: Wanted) -> JsonObject:
         owner, namespace = wanted.owner, wanted.owner["metadata"]["namespace"]
         seen = self._cache.get(DEPLOYMENT, namespace, wanted.name)
-        unready = seen is None or not (seen.get("status") or {}).get("availableReplicas")
-        await self._applier.create_session_key(owner, again=unready)
+        objects = desired(wanted)
+        gateway = next(owned for owned in objects if owned.kind == DEPLOYMENT)
+        await self._applier.check(gateway, owner, seen)
+        if wanted.spec.pod_template_spec:
+            await self._rehearse(gateway, owner)
+        missed = seen is None or is_missed(seen, self._clock.wall())
+        await self._applier.create_session_key(owner, again=missed)
         after: JsonObject = {}
-        for owned in desired(wanted):
+        for owned in objects:
             if owned.kind == DEPLOYMENT:
                 # Not earlier: a gateway that was stopped must not start by the configuration that it had then.
                 await self._applier.resume(seen)
             after = await self._applier.apply(owned, owner, self._cache.get(owned.kind, namespace, owned.name))
         return after
+
+    async def _rehearse(self, gateway: Owned, owner: JsonObject) -> None:
+        try:
+            await self._applier.rehearse(gateway, owner)
+        except KubeError as error:
+            if error.is_invalid:
+                raise _PodTemplateRefused(str(error)[:LONGEST_REFUSAL]) from error
+            raise
 
     async def _watch_last_good(self, owner: JsonObject) -> None:
         """After a restart a spec that is blocked has no targets: go on with those that its gateway runs by."""
@@ -273,13 +324,17 @@ class Reconciler:
 
     async def _group(self, key: Key) -> None:
         group = self._cache.get(MCP_GROUP, key.namespace, key.name)
-        if group is None or group["metadata"].get("deletionTimestamp"):
+        if group is None:
+            return
+        if group["metadata"].get("deletionTimestamp"):
+            await release(self._kube, MCP_GROUP, group, GROUP_FINALIZER)
             return
         servers = [obj["metadata"]["name"] for obj in self._cache.in_group(MCP_SERVER, key.namespace, key.name)]
         entries = [obj["metadata"]["name"] for obj in self._cache.in_group(MCP_SERVER_ENTRY, key.namespace, key.name)]
+        proxies = [obj["metadata"]["name"] for obj in self._cache.in_group(MCP_REMOTE_PROXY, key.namespace, key.name)]
         try:
             fresh = await self._kube.get(MCP_GROUP, key.namespace, key.name)
-            status = membership.group_status(fresh, servers, entries, self._clock.wall())
+            status = membership.group_status(fresh, servers, entries, proxies, self._clock.wall())
             await membership.write(self._kube, MCP_GROUP, fresh, status)
         except NotFound:
             return
@@ -287,19 +342,28 @@ class Reconciler:
     async def _entry(self, key: Key) -> None:
         try:
             entry = await self._kube.get(MCP_SERVER_ENTRY, key.namespace, key.name)
-            problem = entry_problem(entry)
-            group = group_of(entry)
-            if not problem and self._cache.get(MCP_GROUP, key.namespace, group) is None:
-                problem = f"spec.groupRef.name: MCPGroup {group} does not exist in this namespace"
+            problem = entry_problem(entry) or self._group_problem(entry)
             status = membership.entry_status(entry, problem, self._clock.wall())
             await membership.write(self._kube, MCP_SERVER_ENTRY, entry, status)
         except NotFound:
             return
 
+    async def _proxy(self, key: Key) -> None:
+        try:
+            proxy = await self._kube.get(MCP_REMOTE_PROXY, key.namespace, key.name)
+            problem = proxy_problem(proxy) or self._group_problem(proxy)
+            spec = proxy.get("spec")
+            left_out = proxy_left_out(spec) if isinstance(spec, dict) else []
+            status = membership.proxy_status(proxy, problem, left_out, self._clock.wall())
+            await membership.write(self._kube, MCP_REMOTE_PROXY, proxy, status)
+        except NotFound:
+            return
 
-def _refused(error: KubeError) -> bool:
-    """Whether the API server understood and said no; anything else may be over at the next attempt."""
-    return error.status in (400, 403, 422)
+    def _group_problem(self, member: JsonObject) -> str:
+        group = group_of(member)
+        if group and self._cache.get(MCP_GROUP, member["metadata"]["namespace"], group) is None:
+            return f"spec.groupRef.name: MCPGroup {group} does not exist in this namespace"
+        return ""
 
 
 def _url(owner: JsonObject, judged: Plan, blocked: Blocked | None) -> str:

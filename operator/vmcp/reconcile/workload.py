@@ -1,6 +1,7 @@
 """What the gateway's Deployment and its Pods say of each other: available, not yet, or failing. Pure."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from vmcp.kube.client import JsonObject
 from vmcp.status.findings import DeploymentState
@@ -19,6 +20,9 @@ FAILING_REASONS = frozenset(
 )
 """What the kubelet says of a container that will not start without a change."""
 
+SHORTEST_WAIT_S = 5.0
+LONGEST_WAIT_S = 300.0
+
 
 def deployment_state(deployment: JsonObject, pods: Sequence[JsonObject]) -> tuple[DeploymentState, str]:
     """The state for the generation that is applied, and a sentence on it (empty when available)."""
@@ -36,6 +40,25 @@ def deployment_state(deployment: JsonObject, pods: Sequence[JsonObject]) -> tupl
     if deployment["spec"].get("replicas") == 0:
         return DeploymentState.UNAVAILABLE, f"Deployment {name} has 0 replicas: no gateway runs"
     return DeploymentState.UNAVAILABLE, f"Deployment {name} is not available yet"
+
+
+def look_again_s(deployment: JsonObject, wall: float) -> float:
+    """Seconds until a Deployment that is not available is looked at unasked: as long as it exists, within bounds.
+
+    What happens to it is watched. This is for what no watch shows, such as a session key that went with an earlier
+    owner; a thousand gateways that wait for nodes must not be asked for every few seconds.
+    """
+    return min(LONGEST_WAIT_S, max(SHORTEST_WAIT_S, _age_s(deployment, wall)))
+
+
+def is_missed(deployment: JsonObject, wall: float) -> bool:
+    """Whether it has no available pod, and is not just being made: then something may be missing that it needs."""
+    available = (deployment.get("status") or {}).get("availableReplicas")
+    return not available and _age_s(deployment, wall) >= SHORTEST_WAIT_S
+
+
+def _age_s(deployment: JsonObject, wall: float) -> float:
+    return wall - datetime.fromisoformat(deployment["metadata"]["creationTimestamp"]).timestamp()
 
 
 def _failing(conditions: dict[str, JsonObject], pods: Sequence[JsonObject]) -> str:

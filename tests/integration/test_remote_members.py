@@ -1,0 +1,138 @@
+"""Remote endpoints as members of a group: MCPRemoteProxies, and headers whose values are in Secrets."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mcp import Client
+from tests.gateway.scripted import Scripted
+from tests.gateway.world import BackendServer
+from tests.integration.stage import (
+    GROUP,
+    OperatorProcess,
+    Stage,
+    entry,
+    eventually,
+    gateway,
+    group,
+    mcp_backends,
+    with_handling,
+)
+
+from vmcp.health.tracker import WITHHELD
+from vmcp_dev.runnerthread import RunnerThread
+
+KEY = {"addHeadersFromSecret": [{"headerName": "X-Key", "valueSecretRef": {"name": "keys", "key": "alpha"}}]}
+
+
+def proxy(name: str, url: str, **spec: Any) -> dict[str, Any]:
+    fields = {"groupRef": {"name": "tools"}, "remoteUrl": url, **spec}
+    return {"apiVersion": GROUP, "kind": "MCPRemoteProxy", "metadata": {"name": name}, "spec": fields}
+
+
+class Keyed:
+    """Answers 401 to whoever has not the key."""
+
+    def __init__(self) -> None:
+        self._server = Scripted({"tools/call": b'{"content":[{"type":"text","text":"in"}]}'}, modern=False)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and (b"x-key", b"s3cret") not in scope["headers"]:
+            while (await receive()).get("more_body"):
+                pass
+            await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await self._server(scope, receive, send)
+
+
+@contextmanager
+def keyed_backend() -> Iterator[BackendServer]:
+    server = BackendServer(Keyed)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def test_a_remote_proxy_is_a_backend_at_its_remote_url(stage: Stage, operator: OperatorProcess) -> None:
+    with mcp_backends("alpha") as backends:
+        url = backends["alpha"].url
+        stage.apply(group(), proxy("alpha", url, allowPrivateEndpoint=True, replicas=2), gateway())
+        eventually(lambda: stage.backend("front", "alpha")["status"] == "ready")
+        assert stage.backend("front", "alpha")["url"] == url
+        eventually(lambda: stage.get("mcpgroup", "tools")["status"]["remoteProxies"] == ["alpha"])
+        assert stage.get("mcpgroup", "tools")["status"]["remoteProxyCount"] == 1
+        status = eventually(lambda: stage.get("mcpremoteproxy", "alpha")["status"])
+        assert (status["phase"], status["url"]) == ("Ready", url)
+        conditions = {each["type"]: each for each in status["conditions"]}
+        assert conditions["Ready"]["status"] == "True"
+        assert "spec.replicas" in conditions["FeaturesSupported"]["message"]
+        assert not stage.exists("deployment", "alpha")
+
+        stage.delete("mcpremoteproxy", "alpha")
+        eventually(lambda: stage.backend_names("front") == [])
+        eventually(lambda: stage.get("mcpgroup", "tools")["status"]["remoteProxyCount"] == 0)
+
+
+def test_a_remote_proxy_that_protects_by_what_is_not_built_says_so_and_is_no_backend(
+    stage: Stage, operator: OperatorProcess
+) -> None:
+    oidc = {"name": "corp", "audience": "alpha"}
+    stage.apply(group(), proxy("alpha", "https://mcp.example.com/mcp", oidcConfigRef=oidc), gateway())
+    status = eventually(lambda: stage.get("mcpremoteproxy", "alpha")["status"])
+    assert status["phase"] == "Failed"
+    assert "spec.oidcConfigRef: is not supported" in status["message"]
+    assert "url" not in status
+    discovered = eventually(lambda: (c := stage.condition("front", "BackendsDiscovered"))["status"] == "False" and c)
+    assert "MCPRemoteProxy alpha is left out" in discovered["message"]
+
+
+def test_a_header_that_is_the_gateways_own_makes_an_entry_invalid(stage: Stage, operator: OperatorProcess) -> None:
+    forward = {"addPlaintextHeaders": {"Mcp-Session-Id": "1"}}
+    stage.apply(group(), entry("alpha", "https://mcp.example.com/mcp", headerForward=forward))
+    eventually(lambda: stage.get("mcpserverentry", "alpha")["status"]["phase"] == "Failed")
+    (valid,) = stage.get("mcpserverentry", "alpha")["status"]["conditions"]
+    assert "Mcp-Session-Id belongs to HTTP or to MCP" in valid["message"]
+
+
+async def test_a_secret_header_reaches_the_backend_and_is_seen_nowhere_else(
+    stage: Stage, operator: OperatorProcess, local_runner: RunnerThread
+) -> None:
+    with keyed_backend() as server:
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "keys"},
+            "stringData": {"alpha": "s3cret\n"},
+        }
+        stage.apply(secret, group(), entry("alpha", server.url, headerForward=KEY), gateway())
+        # The operator has not the key: what asks for it is alive.
+        await asyncio.to_thread(eventually, lambda: stage.backend("front", "alpha")["status"] == "ready")
+        await asyncio.to_thread(eventually, lambda: stage.status("front")["phase"] == "Ready")
+        async with Client(f"{local_runner.wait_address(stage.namespace, 'front')}/mcp", cache=None) as client:
+            answer = await client.call_tool("alpha_echo", {})
+            assert answer.content[0].text == "in"  # type: ignore[union-attr]
+    for kind in ("vmcp", "mcpserverentry", "configmap", "deployment", "pod", "events"):
+        assert "s3cret" not in stage.kubectl("-n", stage.namespace, "get", kind, "-o", "yaml")
+    assert "s3cret" not in operator.log.read_text()
+
+
+async def test_a_missing_secret_takes_out_its_backend_and_no_other(
+    stage: Stage, operator: OperatorProcess, local_runner: RunnerThread
+) -> None:
+    with keyed_backend() as server, mcp_backends("beta") as backends:
+        stage.apply(
+            group(),
+            entry("alpha", server.url, headerForward=KEY),
+            entry("beta", backends["beta"].url),
+            with_handling(gateway(), statusReportingInterval="5s"),
+        )
+        await asyncio.to_thread(eventually, lambda: stage.status("front")["phase"] == "Ready")
+        async with Client(f"{local_runner.wait_address(stage.namespace, 'front')}/mcp", cache=None) as client:
+            assert [tool.name for tool in (await client.list_tools()).tools] == ["beta_echo"]
+        # The operator may not read Secrets: the gateway says that it lacks the value.
+        await asyncio.to_thread(eventually, lambda: WITHHELD in stage.backend("front", "alpha")["message"])
+        assert WITHHELD not in stage.backend("front", "beta").get("message", "")
