@@ -15,7 +15,14 @@ class Command:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.options: list[OperatorOptions] = []
         self.status = 0
-        for name in ("KUBECONFIG", "VMCP_LISTEN", "VMCP_LEADER_ELECT", "VMCP_LEASE_NAMESPACE", "VMCP_LOG_FORMAT"):
+        for name in (
+            "KUBECONFIG",
+            "VMCP_LISTEN",
+            "VMCP_LEADER_ELECT",
+            "VMCP_LEASE_NAMESPACE",
+            "VMCP_LOG_FORMAT",
+            "VMCP_MANAGE_MCPSERVERS",
+        ):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(module, "operate", self._operate)
 
@@ -48,7 +55,15 @@ def test_where_it_listens(command: Command) -> None:
     assert [options.listen for options in command.options] == [None, Address("0.0.0.0", 8080), Address("127.0.0.1", 9)]
 
 
-@pytest.mark.parametrize("argument", ["--listen=8080", "--log-format=xml"])
+def test_mcpservers_are_run_unless_another_operator_does(command: Command) -> None:
+    assert command() == 0
+    for argument in ("--no-manage-mcpservers", "--manage-mcpservers=false", "--manage-mcpservers=true"):
+        assert command(argument) == 0
+    assert command(env={"VMCP_MANAGE_MCPSERVERS": "false"}) == 0
+    assert [options.manage_mcpservers for options in command.options] == [True, False, False, True, False]
+
+
+@pytest.mark.parametrize("argument", ["--manage-mcpservers=perhaps", "--listen=8080", "--log-format=xml"])
 def test_what_is_wrong_is_refused_before_anything_starts(command: Command, argument: str) -> None:
     assert command(argument) == 2
     assert command.options == []

@@ -322,3 +322,30 @@ def test_the_official_typescript_client(urls: tuple[str, str]) -> None:
         "asked": ["elicitation/create", "roots/list", "sampling/createMessage"],
         "updated": ["demo://resource/static/document/features.md"],
     }
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto", "2026-07-28"])
+def test_the_official_typescript_client_of_both_eras(urls: tuple[str, str], mode: str) -> None:
+    installed = install()
+    script = Path(__file__).with_name("modernclient.mjs")
+    command = [installed.node, script, installed.client, urls[1], PREFIX, mode]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    legacy = mode == "legacy"
+    document = "demo://resource/static/document/features.md"
+    questions = ["elicitation/create", "sampling/createMessage"]
+    assert json.loads(done.stdout) == {
+        "era": "legacy" if legacy else "modern",
+        "version": "2025-11-25" if legacy else "2026-07-28",
+        "server": "conformance",
+        "listed": [True, 7, 4],
+        "sum": "The sum of 2 and 3 is 5.",
+        "progress": [1, 2],
+        "sampled": True,
+        # A Modern client is asked in the answers to its calls only.
+        "asked": sorted([*questions, "roots/list"]) if legacy else questions,
+        "read": document,
+        "prompt": 1,
+        "honored": None if legacy else {"toolsListChanged": True, "resourceSubscriptions": [document]},
+        "unknown": -32602,
+    }

@@ -16,6 +16,8 @@ NODE: Final = "22.20.0"
 SUITE: Final = "0.2.0-alpha.12"
 """The first line of versions that knows 2026-07-28; npm's `latest` does not."""
 EVERYTHING: Final = "2026.8.31"
+CLIENT: Final = "2.4.0"
+"""The second line of the TypeScript SDK, which speaks both eras; the first one comes with the suite."""
 _INSTALL_S: Final = 600.0
 
 
@@ -31,7 +33,8 @@ class Installed:
         node: the program.
         suite: script of the official conformance suite.
         everything: script of the TypeScript reference server with every feature of the Legacy era.
-        sdk: folder of the official TypeScript SDK.
+        sdk: folder of the official TypeScript SDK, Legacy only.
+        client: folder of the client of its second line, both eras.
         fixtures: folder of the package `mcp_everything_server`, the official SDK's server with the suite's fixtures.
     """
 
@@ -39,6 +42,7 @@ class Installed:
     suite: Path
     everything: Path
     sdk: Path
+    client: Path
     fixtures: Path
 
 
@@ -51,12 +55,13 @@ def install() -> Installed:
     folder = cache_folder() / "conformance"
     folder.mkdir(parents=True, exist_ok=True)
     node = _node(folder / f"node-{NODE}")
-    modules = _npm(folder / f"npm-{SUITE}-{EVERYTHING}", node)
+    modules = _npm(folder / f"npm-{SUITE}-{EVERYTHING}-{CLIENT}", node)
     return Installed(
         node=node,
         suite=modules / "conformance" / "dist" / "index.js",
         everything=modules / "server-everything" / "dist" / "index.js",
         sdk=modules / "sdk",
+        client=modules / "client",
         fixtures=_fixtures(folder),
     )
 
@@ -77,6 +82,7 @@ def _npm(folder: Path, node: Path) -> Path:
         _run(
             node, npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "--ignore-scripts",
             f"@modelcontextprotocol/conformance@{SUITE}", f"@modelcontextprotocol/server-everything@{EVERYTHING}",
+            f"@modelcontextprotocol/client@{CLIENT}",
         )  # fmt: skip
         (folder / ".complete").touch()
     return modules

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ from vmcp.gateway.server import run
 from vmcp.gateway.settings import ServeOptions
 sys.exit(run(ServeOptions(Path(sys.argv[1]), port=int(sys.argv[2]))))
 """
+
+PATIENT = "import vmcp.gateway.server as s\ns.LINGER_S, s.DRAIN_S = 600.0, 900.0\n"
+IN_A_POD = START.replace("sys.exit(", PATIENT + "sys.exit(")
 
 
 async def test_a_running_call_ends_and_streams_are_closed(tmp_path: Path) -> None:
@@ -69,6 +73,50 @@ async def test_a_call_that_does_not_end_in_time_gets_an_error(tmp_path: Path, mo
         assert answer.json()["error"]["message"] == "Request cancelled: the gateway is stopping"
 
 
+async def test_in_a_pod_whoever_still_comes_is_served_and_sent_elsewhere_between_two_requests(tmp_path: Path) -> None:
+    account = tmp_path / "account"
+    account.mkdir()
+    (account / "token").write_text("token")
+    (account / "ca.crt").write_text("")
+    environment = os.environ | {
+        "VMCP_NAME": "gate",
+        "VMCP_NAMESPACE": "prod",
+        "VMCP_SERVICEACCOUNT_DIR": str(account),
+        "VMCP_ALLOW_LOOPBACK": "1",
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        "KUBERNETES_SERVICE_PORT": "1",
+    }
+    with backend("a", "modern") as a:
+        port = free_port()
+        running = Running(tmp_path / "config.yaml", port)
+        running.write(config(entry("a", a.url)))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", IN_A_POD, str(running.file), str(port), env=environment
+        )
+        try:
+            await until(lambda: ready(running))
+            client = await LegacySpeaker.open(running)
+            await until(lambda: lists(client, "a_add"))
+            process.send_signal(signal.SIGTERM)
+            await until(lambda: stopping(running))
+            for _ in range(5):
+                newcomer = await LegacySpeaker.open(running)
+                for speaker in (client, newcomer):
+                    answer = await speaker.ask("tools/call", {"name": "a_add", "arguments": {"a": 1, "b": 2}})
+                    assert answer.json()["result"]["structuredContent"] == {"result": 3}
+                    assert answer.headers["connection"] == "close"
+                page = await running.get("/health")
+                assert (page.status_code, page.headers["connection"]) == (200, "close")
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def stopping(running: Running) -> bool:
+    page = await running.get("/readyz")
+    return page.status_code == 503 and page.json()["reason"] == "stopping"
+
+
 async def ready(running: Running) -> bool:
     try:
         return (await running.get("/readyz")).status_code == 200
@@ -77,4 +125,8 @@ async def ready(running: Running) -> bool:
 
 
 async def listed(client: LegacySpeaker) -> bool:
-    return "a_slow" in json.dumps((await client.ask("tools/list")).json())
+    return await lists(client, "a_slow")
+
+
+async def lists(client: LegacySpeaker, tool: str) -> bool:
+    return tool in json.dumps((await client.ask("tools/list")).json())

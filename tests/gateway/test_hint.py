@@ -106,6 +106,17 @@ def test_the_first_failure_is_told_at_once_in_our_own_lease(world: World) -> Non
     assert (sighting.name, sighting.fingerprint, sighting.failures) == ("a", "f", 3)
 
 
+def test_a_backend_that_is_withheld_is_told_as_such(world: World) -> None:
+    async def act() -> None:
+        world.hint.withheld("a", "f")
+        await asyncio.sleep(0.01)
+
+    world.runs(act)
+    (report,) = world.server.reports
+    (sighting,) = report.backends
+    assert (sighting.name, sighting.fingerprint, sighting.failures, sighting.withheld) == ("a", "f", 0, True)
+
+
 def test_at_most_one_patch_a_second_with_the_latest_of_each_backend(world: World) -> None:
     async def act() -> None:
         for number in range(1, 101):

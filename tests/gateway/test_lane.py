@@ -84,6 +84,7 @@ class Peculiar:
         self.answer: Script = ANSWERS["at once"]
         self.called = asyncio.Event()
         self.calls: list[dict[str, Any]] = []
+        self.heads: list[bytes] = []
 
     @contextlib.asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
@@ -102,6 +103,7 @@ class Peculiar:
                 message = json.loads(body) if body else {}
                 if message.get("method") == "tools/call":
                     self.calls.append(message)
+                    self.heads.append(head)
                     self.called.set()
                     await self._play(message["id"], writer)
                 elif "id" in message:
@@ -171,6 +173,22 @@ async def test_the_short_way_answers_as_the_ordinary_way_does(tmp_path: Path, mo
                 assert events(short.text) == events(ordinary.text), name
             else:
                 assert short.content == ordinary.content, name
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["legacy", "modern"])
+async def test_trace_context_passes_on_alike_on_both_ways(tmp_path: Path, modern: bool) -> None:
+    context = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "x=y"}
+    async with world(tmp_path, modern=modern) as (backend, _, client):
+        for headers in (context, {"traceparent": "nonsense"}, {**context, "Connection": "traceparent"}):
+            backend.heads.clear()
+            await client.ask("tools/call", CALL, **headers)
+            await client.ask("tools/call", CALL, **headers, **OTHERWISE)
+            short, ordinary = (
+                sorted(line for line in head.split(b"\r\n") if not line.startswith(b"content-length"))
+                for head in backend.heads
+            )
+            assert short == ordinary
+            assert (b"traceparent: " in b"".join(short)) is (headers is context)
 
 
 async def test_a_call_on_the_short_way_can_be_cancelled(tmp_path: Path) -> None:

@@ -94,3 +94,13 @@ def test_a_repetition_is_what_was_sent(sent: list[tuple[int, bytes]], limit: int
         assert channel.after(len(all_of_it) + 1) is None
     replay.close()
     assert budget.left == limit
+
+
+def test_what_is_said_after_the_end_of_a_session_takes_no_room() -> None:
+    budget = Budget()
+    replay = Replay(budget)
+    channel = replay.open()
+    channel.add(b"{}")
+    replay.close()
+    channel.add(b"{}")
+    assert budget.left == Budget().left

@@ -1,7 +1,6 @@
 """A client goes on with its session at another replica, for each has the key; one that ended is not begun anew."""
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
@@ -14,43 +13,16 @@ from typing import Any
 import httpx
 import pytest
 from mcp import Client
+from tests.gateway.processes import KEY, START, gateway_process
 from tests.gateway.speakers import LegacySpeaker
-from tests.gateway.world import Running, backend, config, entry, free_port, until
-
-START = """
-import sys
-from pathlib import Path
-from vmcp.gateway.server import run
-from vmcp.gateway.settings import ServeOptions
-sys.exit(run(ServeOptions(Path(sys.argv[1]), port=int(sys.argv[2]))))
-"""
-KEY = base64.b64encode(bytes(range(32))).decode()
+from tests.gateway.world import Running, backend, config, entry, until
 
 
 @contextlib.asynccontextmanager
 async def replica(folder: Path, content: dict[str, Any], key: str = KEY) -> AsyncIterator[tuple[Running, int]]:
     """A gateway in a process of its own, and its process id."""
-    port = free_port()
-    running = Running(folder / f"{port}.yaml", port)
-    running.write(content)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", START, str(running.file), str(port), env=os.environ | {"VMCP_SESSION_HMAC_SECRET": key}
-    )
-
-    async def ready() -> bool:
-        assert process.returncode is None, "the gateway did not start"
-        with contextlib.suppress(httpx.TransportError):
-            return (await running.get("/readyz")).status_code == 200
-        return False
-
-    try:
-        await until(ready)
-        yield running, process.pid
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        async with asyncio.timeout(40):
-            await process.wait()
+    async with gateway_process(folder, content, key=key) as served:
+        yield served.running, served.pid
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +144,7 @@ async def test_a_key_that_is_none_is_refused_without_being_repeated(tmp_path: Pa
         START,
         str(file),
         "0",
+        "1",
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"VMCP_SESSION_HMAC_SECRET": "c2VjcmV0"},
     )

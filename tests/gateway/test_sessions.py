@@ -119,6 +119,33 @@ def test_what_ended_does_not_begin_anew() -> None:
     assert len(sessions) == 0
 
 
+def test_a_session_that_is_idle_here_may_be_in_use_at_another_replica() -> None:
+    clock, ended, parted = Hands(), list[str](), list[str]()
+    sessions = Sessions(
+        Changes(), seal=SEAL, idle_s=100, limit=2, now=clock, ended=lambda session: ended.append(session.ident)
+    )
+    sessions.parted = lambda session: parted.append(session.ident)
+    first, second = (sessions.open("2025-11-25", identity=ANONYMOUS).ident for _ in range(2))
+    third = sessions.open("2025-11-25", identity=ANONYMOUS).ident
+    assert (ended, parted) == ([], [first])
+    clock.seconds = 101
+    assert sessions.get(second, identity=ANONYMOUS) is None
+    sessions.sweep()
+    assert (ended, parted) == ([], [first, second, third])
+    # The caller asks the others before it begins anew; only what the client has ended is gone.
+    assert sessions.get(second, identity=ANONYMOUS, anew=False) is None
+    assert sessions.get(second, identity=ANONYMOUS) is not None
+    assert sessions.close(second, identity=ANONYMOUS)
+    assert ended == [second]
+    sessions.ended_elsewhere(first)
+    assert not sessions.is_good(first, identity=ANONYMOUS)
+
+
+def test_ids_that_a_worker_makes_lead_to_it() -> None:
+    sessions = Sessions(Changes(), seal=SEAL, is_here=lambda ident: ident[0] in "ABCDEFGHIJKLMNOP")
+    assert all(sessions.open("2025-11-25", identity=ANONYMOUS).ident[0] < "Q" for _ in range(20))
+
+
 def test_no_busy_session_makes_room_for_one_of_another_process() -> None:
     sessions, there = Sessions(Changes(), seal=SEAL, limit=1), Sessions(Changes(), seal=SEAL)
     sessions.open("2025-11-25", identity=ANONYMOUS).streams = 1

@@ -53,6 +53,7 @@ def metrics(objects: Sequence[tuple[Findings, Sequence[Snapshot]]] = (), check: 
             leading=lambda: True,
             objects=lambda: objects,
             scheduler=monitor.statistics,
+            doubting=lambda: True,
             writer=lambda: Statistics(writes=7, heartbeats=2, suppressed=40),
             events=lambda: EventStatistics(stored=3, dropped=2),
             queue=queue.statistics,
@@ -106,6 +107,7 @@ def test_what_the_parts_counted_is_shown() -> None:
     assert values["vmcp_transitions_total"] == {(("from", "closed"), ("to", "open")): 4}
     assert values["vmcp_watch_age_seconds"][()] == 12.5
     assert values["vmcp_leader"][()] == 1
+    assert values["vmcp_probing_doubted"][()] == 1
     assert values["process_open_fds"][()] > 0
 
 

@@ -12,7 +12,8 @@ from vmcp.health.monitor import Check
 from vmcp.health.outcome import Outcome
 from vmcp.health.policy import HealthPolicy
 from vmcp.health.target import Target
-from vmcp.process.tracing import ENDPOINT, Tracing, tracing
+from vmcp.otlp import ENDPOINT
+from vmcp.process.tracing import Tracing, tracing
 
 TARGET = Target("alpha", "http://alpha/mcp", HealthPolicy())
 

@@ -12,7 +12,9 @@ import typer
 import uvloop
 
 from vmcp import __version__
+from vmcp.cli.flags import FlagCommand
 from vmcp.cli.logs import LogFormat, log_to_stderr
+from vmcp.cli.status import status
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -24,7 +26,7 @@ def root() -> None:
     """Keeps a fleet of MCP servers usable: one gateway per VirtualMCPServer, health checks, circuit breakers."""
 
 
-@app.command()
+@app.command(cls=FlagCommand)
 def operator(
     kubeconfig: Annotated[
         Path | None,
@@ -59,6 +61,17 @@ def operator(
         str,
         typer.Option(envvar="VMCP_LEASE_NAMESPACE", help="Namespace of that Lease; unset = the pod's, else default."),
     ] = "",
+    lease_name: Annotated[
+        str,
+        typer.Option(envvar="VMCP_LEASE_NAME", help="Name of that Lease; unset = by the namespaces that are served."),
+    ] = "",
+    manage_mcpservers: Annotated[
+        bool,
+        typer.Option(
+            envvar="VMCP_MANAGE_MCPSERVERS",
+            help="Run MCPServers; if not, another operator does and they are only read.",
+        ),
+    ] = True,
     log_format: LogFormatOption = LogFormat.TEXT,
     debug: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
@@ -79,6 +92,8 @@ def operator(
         listen=address,
         leader_elect=kubeconfig is None if leader_elect is None else leader_elect,
         lease_namespace=lease_namespace,
+        lease_name=lease_name,
+        manage_mcpservers=manage_mcpservers,
     )
     _run(operate(options))
 
@@ -97,6 +112,15 @@ def serve(
             help="Share of requests that get a JSON line on stdout: 0 = none, 1 = all.",
         ),
     ] = 0.0,
+    workers: Annotated[
+        int,
+        typer.Option(
+            envvar="VMCP_WORKERS",
+            min=1,
+            max=64,
+            help="Processes that serve the port together, for more than one core; each takes 15 to 20 MB.",
+        ),
+    ] = 1,
     log_format: LogFormatOption = LogFormat.TEXT,
     debug: Annotated[bool, typer.Option(help="Log more.")] = False,
 ) -> None:
@@ -105,7 +129,59 @@ def serve(
     from vmcp.gateway.settings import ServeOptions
 
     log_to_stderr(debug=debug, style=log_format)
-    sys.exit(run(ServeOptions(config=config, host=host, port=port, debug=debug, access_log=access_log)))
+    options = ServeOptions(config=config, host=host, port=port, debug=debug, access_log=access_log, workers=workers)
+    sys.exit(run(options))
+
+
+app.command()(status)
+
+
+@app.command()
+def stdio(
+    program: Annotated[
+        list[str] | None, typer.Argument(help="With --command: the server's program and its arguments, after `--`.")
+    ] = None,
+    command: Annotated[
+        bool, typer.Option("--command", help="Start the server here instead of attaching to a pod's.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="Namespace of the pod.")] = "",
+    pod: Annotated[str, typer.Option(help="Pod whose container is the server.")] = "",
+    container: Annotated[str, typer.Option(help="That container; it has stdin and stdinOnce.")] = "mcp",
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Cluster of the pod; unset = the one this pod runs in.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 = a free one.")] = 8080,
+    call_timeout: Annotated[
+        str, typer.Option(envvar="VMCP_CALL_TIMEOUT", help="How long one call may take, such as 30s or 5m.")
+    ] = "5m",
+    max_calls: Annotated[
+        int, typer.Option(envvar="VMCP_MAX_CALLS", min=1, help="Calls under way at once; one more is refused.")
+    ] = 128,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    debug: Annotated[bool, typer.Option(help="Log more.")] = False,
+) -> None:
+    """Serve an MCP server that speaks on stdin and stdout over HTTP, to many clients at once."""
+    from vmcp.api.duration import parse_duration
+    from vmcp.stdio.proxy import StdioOptions, run
+    from vmcp.stdio.sources import SourceProblem, source_of
+
+    log_to_stderr(debug=debug, style=log_format)
+    try:
+        source = source_of(
+            command=tuple(program or ()) if command else None,
+            namespace=namespace,
+            pod=pod,
+            container=container,
+            kubeconfig=kubeconfig,
+        )
+    except SourceProblem as problem:
+        raise typer.BadParameter(str(problem), param_hint=problem.option) from None
+    try:
+        timeout_s = parse_duration(call_timeout)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--call-timeout") from None
+    sys.exit(run(StdioOptions(source=source, host=host, port=port, timeout_s=timeout_s, most_calls=max_calls)))
 
 
 @app.command()

@@ -11,8 +11,10 @@ from vmcp.gateway.answer import Answer, Receive
 from vmcp.gateway.flight import Underway
 from vmcp.gateway.passthrough import Passed
 from vmcp.gateway.sessions import Session
+from vmcp.gateway.tracing import CallSpan, TracedAnswer
 from vmcp.mcp.backend import Era
 from vmcp.mcp.dialect import Begun
+from vmcp.mcp.modern import REVISION
 
 LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 SILENT: Final = len(LOG_LEVELS)
@@ -36,6 +38,7 @@ class Ask:
         passed: headers of the client that go on to the backend.
         headers: of a Modern client, which repeats in them what the body says.
         begun: the request, where it was sent to the backend already.
+        span: of the request, where it is traced.
     """
 
     method: str
@@ -50,6 +53,17 @@ class Ask:
     passed: Passed = ()
     headers: Mapping[bytes, bytes] | None = None
     begun: Begun | None = None
+    span: CallSpan | None = None
+
+    @property
+    def version(self) -> str:
+        """Protocol revision of the client."""
+        return REVISION if self.session is None else self.session.version
+
+    def traced(self, span: CallSpan) -> None:
+        """From now on the span hears of what becomes of the request."""
+        self.span = span
+        self.answer = TracedAnswer(self.answer, span)
 
     @property
     def era(self) -> Era:

@@ -5,19 +5,25 @@ its keep-alive timeout when a late body ends. A client that is merely slow would
 """
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from vmcp.gateway.lane import App, Lane, Lanes, Taken
 from vmcp.gateway.limits import Limits
+from vmcp.gateway.shortway import CONNECTION, App, OnItsWay, ShortWay, Taken
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
+
+
+CLOSING: Final = (b"connection", b"close")
+"""Among the headers of every answer it makes each the last one on its connection."""
 
 
 class _Trailers(list[tuple[bytes, bytes]]):
@@ -44,6 +50,7 @@ class Connection(HttpToolsProtocol):
     Args:
         lanes: the short way.
         cut: told why, in one word, when a connection is ended for a limit.
+        first: what another process has read of it already.
     """
 
     def __init__(
@@ -51,13 +58,15 @@ class Connection(HttpToolsProtocol):
         *,
         limits: Limits,
         cut: Callable[[str], None],
-        lanes: Lanes,
+        lanes: ShortWay,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        first: bytes = b"",
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._first = first
         self._limits = limits
         self._cut = cut
         self._refusal = 0
@@ -70,18 +79,22 @@ class Connection(HttpToolsProtocol):
         self._deadline_of = ""
         self._stalled: asyncio.TimerHandle | None = None
         self._lanes = lanes
-        self._lane: Lane | None = None
+        self._lane: OnItsWay | None = None
         self._listed: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._postponed = False
         self._rested_at = 0.0
         self._date: list[tuple[bytes, bytes]] | None = None
         self._whole_head = b""
+        self._is_last = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a head from now on."""
         super().connection_made(transport)
         self._expect("head", self._limits.head_s)
+        if self._first:
+            first, self._first = self._first, b""
+            self.data_received(first)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop every clock."""
@@ -94,6 +107,9 @@ class Connection(HttpToolsProtocol):
             self._lane.hand_over()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        if self.scope is not None:
+            # Each would keep the other alive.
+            self.scope.pop("extensions", None)
 
     def shutdown(self) -> None:
         """End the connection after the request under way."""
@@ -196,6 +212,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expected
         self.scope["headers"], self.headers = self._listed, self._trailers
+        self.scope["extensions"] = cast("dict[str, dict[object, object]]", {CONNECTION: self})
         super().on_headers_complete()
         for chunk in self._body:
             super().on_body(chunk)
@@ -211,10 +228,14 @@ class Connection(HttpToolsProtocol):
         defaults = self.server_state.default_headers
         if defaults is not self._date:
             self._date = defaults
+            self._is_last = CLOSING in defaults
             lines = b"".join(b"%b: %b\r\n" % pair for pair in defaults)
             self._whole_head = b"HTTP/1.1 200 OK\r\n" + lines + b"content-type: application/json\r\ncontent-length: "
         self.transport.write(b"%b%d\r\n\r\n%b" % (self._whole_head, len(message), message))
         self.server_state.total_requests += 1
+        if self._is_last:
+            self.transport.close()
+            return
         self._rested_at = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._keep_alive(self.timeout_keep_alive)
@@ -267,6 +288,17 @@ class Connection(HttpToolsProtocol):
             self._keep_alive(left)
         elif not self.transport.is_closing():
             self.transport.close()
+
+    def give_away(self) -> socket.socket | None:
+        """The client's socket, for somebody else to answer the request under way; None where another waits here."""
+        if self._began or self.pipeline or self.cycle.response_started or self.transport.is_closing():
+            return None
+        self.transport.pause_reading()
+        given = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+        self.cycle.disconnected = True
+        # This closes our descriptor of it, and tells the client nothing.
+        self.transport.abort()
+        return given
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP request, or none within the limits."""

@@ -37,12 +37,12 @@ def deeper_than(body: bytes, limit: int) -> bool:
 
 
 def _has_more_than(limit: int, body: bytes) -> bool:
-    found = 0
+    find = body.find
     for opening in (b"{", b"["):
-        position = body.find(opening)
+        position = find(opening)
         while position >= 0:
-            found += 1
-            if found > limit:
+            if not limit:
                 return True
-            position = body.find(opening, position + 1)
+            limit -= 1
+            position = find(opening, position + 1)
     return False

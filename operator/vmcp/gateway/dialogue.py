@@ -22,7 +22,7 @@ from vmcp.gateway.catalog import Route
 from vmcp.gateway.held import STATE_PREFIX, HeldCall, HeldCalls
 from vmcp.gateway.links import Link
 from vmcp.gateway.params import param_headers
-from vmcp.gateway.passive import Passive
+from vmcp.gateway.passive import Ear
 from vmcp.gateway.passthrough import Passed, beside
 from vmcp.gateway.questioning import Questioning, may_be_asked, tell_of, undeclared
 from vmcp.gateway.results import InputRequired, for_legacy, for_modern, without_envelope
@@ -85,21 +85,23 @@ class Dialogues:
         passive: hears how calls go.
         stale: told of a backend whose list changed.
         tasks: owns what waits for a client while its call goes on.
+        place: of `HeldCalls`.
     """
 
     def __init__(
         self,
         *,
         link: Callable[[Session, Upstream], Link],
-        passive: Passive,
+        passive: Ear,
         stale: Callable[[str, ListChanged], None],
         tasks: asyncio.TaskGroup,
+        place: str = "",
     ) -> None:
         self._link = link
         self._passive = passive
         self._stale = stale
         self._tasks = tasks
-        self._held = HeldCalls()
+        self._held = HeldCalls(place)
 
     async def carry(self, ask: Ask, route: Route) -> str:
         """Answer the request; returns the outcome for the metrics. Raises BackendError: there is no answer."""
@@ -161,7 +163,7 @@ class Dialogues:
             self._passive.reached(upstream)
             ask.begun = None
             try:
-                return await self._follow(ask, route, backend.era, exchange)
+                return await self._follow(ask, route, exchange)
             except InputRequired as required:
                 try:
                     await self._ask_legacy_client(ask, upstream, required)
@@ -179,7 +181,7 @@ class Dialogues:
             self._passive.failed(upstream, error)
             raise
 
-    async def _follow(self, ask: Ask, route: Route, era: Era | None, exchange: Exchange) -> str:
+    async def _follow(self, ask: Ask, route: Route, exchange: Exchange) -> str:
         asked: Questioning | None = None
         try:
             if exchange.streaming:
@@ -208,7 +210,7 @@ class Dialogues:
         finally:
             if asked is not None:
                 asked.end()
-        return await self._respond(ask, route.upstream, era, reply)
+        return await self._respond(ask, route.upstream, exchange.era, reply)
 
     async def _resume(self, ask: Ask, route: Route, state: str) -> str:
         call = self._held.take(state, ask.method, route.own)
@@ -225,7 +227,7 @@ class Dialogues:
         call.exchange.wait_until(loop.time() + call.upstream.timeout_s)
         for ident, result in answers:
             await call.exchange.answer(ident, result=result)
-        return await self._follow(ask, route, Era.LEGACY, call.exchange)
+        return await self._follow(ask, route, call.exchange)
 
     async def _notified(self, ask: Ask, upstream: Upstream, message: Message) -> None:
         if message.method in _PASSED_ON or (
@@ -235,7 +237,7 @@ class Dialogues:
         elif message.method in _BACKEND_CHANGED:
             self._stale(upstream.name, _BACKEND_CHANGED[message.method])
 
-    async def _respond(self, ask: Ask, upstream: Upstream, era: Era | None, reply: Reply) -> str:
+    async def _respond(self, ask: Ask, upstream: Upstream, era: Era, reply: Reply) -> str:
         if reply.error is not None:
             asked = links_to_open(ask, reply.error)
             if asked is not None:
@@ -246,7 +248,7 @@ class Dialogues:
         result = reply.result or b"{}"
         if ask.session is not None and "task" in ask.fields:
             _note_task(ask.session, upstream, result)
-        if era is not ask.era and era is not None:
+        if era is not ask.era:
             try:
                 if ask.era is Era.MODERN:
                     result = for_modern(result, cached=ask.method == "resources/read")

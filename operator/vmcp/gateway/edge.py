@@ -1,8 +1,8 @@
 """The HTTP edge, a plain ASGI application: MCP at /mcp, and the endpoints that kubelet, operator and people read."""
 
 import asyncio
-from collections.abc import Callable, MutableMapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -12,15 +12,19 @@ from vmcp.gateway.hosts import Hosts
 from vmcp.gateway.legacy import VERSIONS as LEGACY_VERSIONS
 from vmcp.gateway.legacy import Legacy
 from vmcp.gateway.limits import Limits
-from vmcp.gateway.modern import Modern
-from vmcp.gateway.passthrough import Passthrough
+from vmcp.gateway.passthrough import Passed, Passthrough
 from vmcp.mcp import jsonrpc
+from vmcp.mcp.jsonrpc import Message
 
 DRAINED_BODIES: Final = 4
 """What is too large is read on for this many times the limit."""
 
-Page = Callable[[], tuple[int, bytes, str]]
-"""Status, body and content type of one of the small endpoints."""
+Content = tuple[int, bytes, str]
+"""Status, body and content type."""
+Page = Callable[[], Content | Awaitable[Content]]
+"""One of the small endpoints."""
+Moved = Callable[[MutableMapping[str, Any], Headers, bytes, str], Awaitable[bool]]
+"""Takes scope, headers, body and session id of a request."""
 
 _LEGACY: Final = frozenset(version.encode() for version in LEGACY_VERSIONS)
 _MODERN_MARK: Final = b'"io.modelcontextprotocol/protocolVersion"'
@@ -36,6 +40,23 @@ class BodyError(Exception):
         self.status = status
 
 
+class Speaker(Protocol):
+    """Speaks another era than Legacy with clients."""
+
+    async def post(
+        self,
+        message: Message,
+        headers: Mapping[bytes, bytes],
+        *,
+        passed: Passed,
+        streams: bool,
+        whole: bool,
+        send: Send,
+        receive: Receive,
+    ) -> None:
+        """One message of a client."""
+
+
 class Edge:
     """The ASGI application.
 
@@ -43,20 +64,23 @@ class Edge:
         pages: the small endpoints by path.
         closed: why /mcp is not served right now; empty = it is.
         refused: told why, in one word, when a request is refused before its message was read.
+        moved: brings a request to the process that it belongs to; False = to this one. None = there is no other.
     """
 
     def __init__(
         self,
         *,
         legacy: Legacy,
-        modern: Modern,
+        modern: Speaker,
         pages: MutableMapping[str, Page],
         closed: Callable[[], str],
         hosts: Hosts,
         limits: Limits,
         passthrough: Passthrough,
         refused: Callable[[str], None],
+        moved: Moved | None = None,
     ) -> None:
+        self._moved = moved
         self._legacy = legacy
         self._modern = modern
         self._pages = pages
@@ -88,7 +112,8 @@ class Edge:
         elif scope["method"] not in ("GET", "HEAD"):
             await send_whole(send, 405, b"", [(b"allow", b"GET, HEAD")])
         else:
-            status, body, content_type = page()
+            content = page()
+            status, body, content_type = content if isinstance(content, tuple) else await content
             await send_whole(send, status, body, [(b"content-type", content_type.encode())])
 
     async def _refuse(self, send: Send, status: int, reason: str, message: str, headers: Headers | None = None) -> None:
@@ -113,9 +138,13 @@ class Edge:
         version = headers.get(b"mcp-protocol-version", b"")
         legacy = not version or version in _LEGACY
         session_id = headers.get(b"mcp-session-id", b"").decode("latin-1")
-        match scope["method"]:
+        method = scope["method"]
+        elsewhere = self._moved if method != "POST" and session_id else None
+        if elsewhere is not None and await elsewhere(scope, listed, b"", session_id):
+            return
+        match method:
             case "POST":
-                await self._post(listed, headers, session_id, legacy=legacy, receive=receive, send=send)
+                await self._post(scope, listed, headers, session_id, legacy=legacy, receive=receive, send=send)
             case "GET" if legacy:
                 if b"text/event-stream" not in headers.get(b"accept", b""):
                     await send_refusal(send, 406, jsonrpc.INVALID_REQUEST, "Accept must include text/event-stream")
@@ -130,6 +159,7 @@ class Edge:
 
     async def _post(
         self,
+        scope: MutableMapping[str, Any],
         listed: Headers,
         headers: dict[bytes, bytes],
         session_id: str,
@@ -159,6 +189,8 @@ class Edge:
         if deeper_than(body, self._limits.json_depth):
             message = f"the body nests deeper than {self._limits.json_depth} objects and arrays"
             await self._refuse(send, 400, "depth", message)
+            return
+        if self._moved is not None and await self._moved(scope, listed, body, session_id if legacy else ""):
             return
         if legacy and b"mcp-protocol-version" not in headers and not session_id and _MODERN_MARK in body:
             # A Modern body without its header: Modern says what is missing.

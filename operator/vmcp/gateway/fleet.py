@@ -37,6 +37,7 @@ class Fleet:
 
     Attributes:
         on_flip: told of a backend that became usable or stopped being so.
+        on_heard: told the name of a backend whenever something was said of it.
 
     Args:
         transport: calls go over it.
@@ -48,6 +49,7 @@ class Fleet:
     ) -> None:
         self.upstreams: dict[str, Upstream] = {}
         self.on_flip: Callable[[Upstream], None] = lambda upstream: None
+        self.on_heard: Callable[[str], None] = lambda name: None
         self._transport = transport
         self._catalog = catalog
         self._metrics = metrics
@@ -112,12 +114,14 @@ class Fleet:
         upstream = self.upstreams.get(name)
         if upstream is not None and upstream.see(snapshot):
             self._flipped(upstream)
+        self.on_heard(name)
 
     def guard(self, name: str, local: Snapshot | None) -> None:
         """What the local breaker says of one backend by now; None = it keeps nothing out."""
         upstream = self.upstreams.get(name)
         if upstream is not None and upstream.guard(local):
             self._flipped(upstream)
+        self.on_heard(name)
 
     def stale(self, name: str, changed: ListChanged) -> None:
         """A backend said, in passing, that a list of its changed."""

@@ -41,9 +41,14 @@ class HeldCall:
 
 
 class HeldCalls:
-    """All of them, bounded in number and time."""
+    """All of them, bounded in number and time.
 
-    def __init__(self) -> None:
+    Args:
+        place: what states say of where they lead to; empty = there is only one place.
+    """
+
+    def __init__(self, place: str = "") -> None:
+        self._prefix = STATE_PREFIX + place
         self._held: dict[str, HeldCall] = {}
 
     def full(self, upstream: Upstream) -> bool:
@@ -54,7 +59,7 @@ class HeldCalls:
 
     def hold(self, method: str, own: str, upstream: Upstream, exchange: Exchange, question: Message) -> bytes:
         """Hold the call until its question is answered; returns the result to give to the client."""
-        state = STATE_PREFIX + secrets.token_urlsafe(24)
+        state = self._prefix + secrets.token_urlsafe(24)
         key = "question"
         asked: dict[str, object] = {"method": question.method}
         if question.params is not None:

@@ -29,13 +29,14 @@ LONGEST_AGE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """The latest of one backend. Monotonic seconds; `reached_at` None = a failure is the news."""
+    """The latest of one backend. Monotonic seconds; neither reached nor withheld = a failure is the news."""
 
     name: str
     fingerprint: str
     failures: int
     at: float
     reached_at: float | None = None
+    withheld: bool = False
 
 
 class Hint:
@@ -72,6 +73,10 @@ class Hint:
     def reached(self, name: str, fingerprint: str, at: float) -> None:
         """Calls to this backend succeed although the operator says that it fails; the last at that time, monotonic."""
         self._put(_News(name, fingerprint, 0, self._clock.monotonic(), at))
+
+    def withheld(self, name: str, fingerprint: str) -> None:
+        """This backend is not called for want of a header's value: the operator cannot see that, having no Secrets."""
+        self._put(_News(name, fingerprint, 0, self._clock.monotonic(), withheld=True))
 
     async def run(self) -> None:
         """Tell until cancelled. What goes wrong is logged once in a row and tried again."""
@@ -128,4 +133,10 @@ class Hint:
 
 def _sighting(news: _News, now: float) -> Sighting:
     ago = None if news.reached_at is None else round(max(0.0, now - news.reached_at), 3)
-    return Sighting(name=news.name, fingerprint=news.fingerprint, failures=news.failures, reached_seconds_ago=ago)
+    return Sighting(
+        name=news.name,
+        fingerprint=news.fingerprint,
+        failures=news.failures,
+        withheld=news.withheld,
+        reached_seconds_ago=ago,
+    )

@@ -9,9 +9,8 @@ on from there as any other, under the same rules: the short way decides nothing 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from enum import Enum
-from typing import Any, Final, Protocol
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -26,10 +25,12 @@ from vmcp.gateway.legacy import Legacy
 from vmcp.gateway.metrics import Metrics
 from vmcp.gateway.modern import VERSION as MODERN_VERSION
 from vmcp.gateway.modern import Modern
-from vmcp.gateway.passive import Passive
-from vmcp.gateway.passthrough import Passthrough
+from vmcp.gateway.passive import Ear
+from vmcp.gateway.passthrough import TRACE_CONTEXT, Passed, Passthrough, beside
 from vmcp.gateway.router import Router
 from vmcp.gateway.sessions import Session
+from vmcp.gateway.shortway import Client, Taken
+from vmcp.gateway.tracing import CallSpan, Tracing
 from vmcp.gateway.unavailable import unavailable
 from vmcp.mcp import jsonrpc
 from vmcp.mcp.backend import BackendError, Era
@@ -40,31 +41,12 @@ log = logging.getLogger(__name__)
 MOMENT_S: Final = 0.1
 """What takes longer gets a task, which has a deadline and watches for its client to leave."""
 
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-
 _LEGACY: Final = frozenset(version.encode() for version in LEGACY_VERSIONS)
 _MODERN: Final = MODERN_VERSION.encode()
 _METHOD: Final = "tools/call"
 _IDENTS: Final = frozenset(b"%c" % byte for byte in b'"-0123456789')
 _PLAIN: Final = frozenset(("name", "arguments", "_meta"))
 """Params that mean nothing to a gateway; any other is for the router to know."""
-
-
-class Taken(Enum):
-    """What became of a request that is not under way on the short way."""
-
-    NOT = 0
-    ANSWERED = 1
-
-
-class Client(Protocol):
-    """The connection that a call came on."""
-
-    def respond(self, message: bytes) -> None:
-        """The whole answer: JSON, under 200."""
-
-    def hand_over(self, app: App) -> None:
-        """Go on as an ASGI application, whose request body is read already."""
 
 
 class _Call(msgspec.Struct):
@@ -83,8 +65,8 @@ class Lane:
     """One call on the short way. It stands in for a Flight while it is there."""
 
     __slots__ = (
-        "_begun", "_capabilities", "_client", "_fields", "_ident", "_lanes", "_params", "_reason", "_route", "_session",
-        "started",
+        "_begun", "_capabilities", "_client", "_fields", "_ident", "_lanes", "_passed", "_reason", "_route",
+        "_session", "_span", "started",
     )  # fmt: skip
 
     def __init__(
@@ -93,21 +75,23 @@ class Lane:
         client: Client,
         ident: bytes,
         fields: dict[str, Raw],
-        params: bytes,
         route: Route,
         begun: Begun,
         session: Session | None,
         capabilities: bytes,
+        passed: Passed,
+        span: CallSpan | None,
     ) -> None:
         self._lanes = lanes
         self._client = client
         self._ident = ident
         self._fields = fields
-        self._params = params
         self._route = route
         self._begun = begun
         self._session = session
         self._capabilities = capabilities
+        self._passed = passed
+        self._span = span
         self._reason = ""
         self.started = time.perf_counter()
         if session is not None:
@@ -144,6 +128,9 @@ class Lane:
         self._lanes.passive.reached(self._route.upstream)
         seconds = time.perf_counter() - self.started
         self._lanes.metrics.called(self._route.upstream.name, _METHOD, "ok", seconds)
+        if self._span is not None:
+            self._span.result(result)
+            self._span.end()
 
     def _leave(self) -> None:
         self._begun.pending.listener = None
@@ -159,11 +146,18 @@ class Lane:
         else:
             answer = lanes.modern.answer(self._ident, send)
         ask = Ask(
-            _METHOD, self._params, answer, self._fields, capabilities=self._capabilities, receive=receive,
+            _METHOD, b"", answer, self._fields, capabilities=self._capabilities, receive=receive,
             log_level=self._session.log_level if self._session else SILENT, session=self._session,
-            flights=self._session.flights if self._session else None, begun=self._begun,
+            flights=self._session.flights if self._session else None, begun=self._begun, passed=self._passed,
         )  # fmt: skip
-        await lanes.router.forward(ask, self._route, started=self.started, reason=self._reason)
+        span = self._span
+        if span is not None:
+            ask.traced(span)
+        try:
+            await lanes.router.forward(ask, self._route, started=self.started, reason=self._reason)
+        finally:
+            if span is not None:
+                span.end()
 
 
 class Lanes:
@@ -171,7 +165,8 @@ class Lanes:
 
     def __init__(
         self, *, router: Router, legacy: Legacy, modern: Modern, catalog: Catalog, metrics: Metrics,
-        passive: Passive, hosts: Hosts, passthrough: Passthrough, json_depth: int, closed: Callable[[], bool],
+        passive: Ear, hosts: Hosts, passthrough: Passthrough, json_depth: int, closed: Callable[[], bool],
+        tracing: Tracing | None = None,
     ) -> None:  # fmt: skip
         self.router = router
         self.legacy = legacy
@@ -184,6 +179,7 @@ class Lanes:
         self._passthrough = passthrough
         self._depth = json_depth
         self._closed = closed
+        self._tracing = tracing
         self._ticking = False
 
     def take(self, client: Client, headers: Headers, body: bytes) -> "Lane | Taken":
@@ -217,10 +213,14 @@ class Lanes:
             return Taken.NOT
         if call.method != _METHOD or ident[:1] not in _IDENTS or call.result or call.error:
             return Taken.NOT
+        try:
+            name = text_of(fields["name"])
+        except msgspec.MsgspecError:
+            return Taken.NOT
         version = headers.get(b"mcp-protocol-version", b"")
         session, capabilities = None, b"{}"
         if version == _MODERN:
-            found = self.modern.capabilities(_METHOD, fields, headers)
+            found = self.modern.capabilities(name, fields, headers)
             if found is None:
                 return Taken.NOT
             era, capabilities = Era.MODERN, found
@@ -231,15 +231,13 @@ class Lanes:
             era = Era.LEGACY
         else:
             return Taken.NOT
-        try:
-            name = text_of(fields["name"])
-        except msgspec.MsgspecError:
-            return Taken.NOT
         route = self._tools.get(name)
         if route is None or route.params:
             return Taken.NOT
         upstream = route.upstream
         if not upstream.usable:
+            if self._tracing is not None:
+                return Taken.NOT
             self.metrics.called(upstream.name, _METHOD, "unavailable", 0.0)
             client.respond(jsonrpc.encode_error(ident, unavailable(upstream)))
             return Taken.ANSWERED
@@ -247,14 +245,24 @@ class Lanes:
             return Taken.NOT
         if route.own != name:
             fields["name"] = Raw(_encode(route.own))
-        params = _encode(fields)
+        passed = () if TRACE_CONTEXT.isdisjoint(headers) else self._passthrough.of(listed)
+        span = None
+        if self._tracing is not None:
+            revision = MODERN_VERSION if session is None else session.version
+            span = self._tracing.begin(_METHOD, ident, revision, fields, passed)
+            span.named(name)
+            span.routed(upstream.name)
+            passed = span.passed
         try:
-            begun = upstream.backend.begin(_METHOD, params, name=route.own, client_capabilities=capabilities)
+            begun = upstream.backend.begin(
+                _METHOD, fields, name=route.own, headers=beside(passed, upstream.own_headers),
+                client_capabilities=capabilities,
+            )  # fmt: skip
         except BackendError:
             begun = None
         if begun is None:
             return Taken.NOT
-        lane = Lane(self, client, ident, fields, params, route, begun, session, capabilities)
+        lane = Lane(self, client, ident, fields, route, begun, session, capabilities, passed, span)
         self.open.add(lane)
         if not self._ticking:
             self._ticking = True

@@ -1,8 +1,8 @@
 """Legacy clients (2024-11-05 to 2025-11-25): sessions, the GET stream, DELETE, batches of 2025-03-26."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -22,10 +22,8 @@ from vmcp.gateway.answer import (
 from vmcp.gateway.ask import Ask, fields_of
 from vmcp.gateway.changes import Changed
 from vmcp.gateway.flight import watch_client
-from vmcp.gateway.outside import Outside
 from vmcp.gateway.passthrough import Passed
 from vmcp.gateway.replay import Channel, Replay
-from vmcp.gateway.router import Router
 from vmcp.gateway.sessions import ANONYMOUS, Session, Sessions, TooManySessions
 from vmcp.mcp import jsonrpc
 from vmcp.mcp.backend import Era
@@ -49,23 +47,76 @@ CAPABILITIES: Final = {
 TASKS: Final[Mapping[str, object]] = {"cancel": {}, "requests": {"tools": {"call": {}}}}
 
 
+Welcome = Callable[[str], Mapping[str, object]]
+"""The result of `initialize` for a client that offers this revision."""
+
+
+class Answering(Protocol):
+    """Answers requests."""
+
+    async def handle(self, ask: Ask) -> bool:
+        """Answer the request; False when its method is none of its own and nothing was answered."""
+
+
+class Beside(Protocol):
+    """Takes what a client says besides calls."""
+
+    def notified(self, session: Session, message: Message) -> bool | None:
+        """A notification; False = nothing here is concerned."""
+
+    async def set_level(self, ask: Ask, session: Session) -> None:
+        """Answer `logging/setLevel`."""
+
+    async def subscribe(self, ask: Ask, session: Session, *, on: bool) -> None:
+        """Answer `resources/subscribe` (or `resources/unsubscribe`)."""
+
+
+class Kin(Protocol):
+    """Other processes that may hold a session too."""
+
+    async def find(self, ident: str, identity: str) -> Session | None:
+        """The session, begun here with what others know of it. Raises TooManySessions."""
+
+    async def end(self, ident: str) -> None:
+        """The client has ended it."""
+
+    def tell_said(self, session: Session, message: Message) -> None:
+        """The client said something that concerns nothing here."""
+
+    def listens(self, session: Session) -> None:
+        """Its GET stream is here from now on."""
+
+    def silent(self, session: Session) -> None:
+        """Its GET stream is here no longer."""
+
+
 class Legacy:
-    """Speaks Legacy with clients."""
+    """Speaks Legacy with clients.
+
+    Attributes:
+        kin: who may hold a session too, None = nobody.
+
+    Args:
+        alone: every session is here; else one that is not is found by asking others first.
+    """
 
     def __init__(
         self,
         *,
-        router: Router,
+        router: Answering,
         sessions: Sessions,
-        outside: Outside,
+        outside: Beside,
         tasks: asyncio.TaskGroup,
-        server_info: Mapping[str, str],
+        welcome: Welcome,
+        alone: bool = True,
     ) -> None:
+        self.kin: Kin | None = None
+        self._alone = alone
         self._router = router
         self._outside = outside
         self._sessions = sessions
         self._tasks = tasks
-        self._server_info = dict(server_info)
+        self._welcome = welcome
 
     async def post(
         self,
@@ -102,9 +153,11 @@ class Legacy:
         )
 
     def session(self, session_id: str) -> Session | None:
-        """The caller's session, marked as used; None where the id is not good, or there is no room for it."""
+        """The caller's session, marked as used; None where the id is not good, there is no room for it, or another
+        process may have it.
+        """
         try:
-            return self._sessions.get(session_id, identity=ANONYMOUS) if session_id else None
+            return self._sessions.get(session_id, identity=ANONYMOUS, anew=self._alone) if session_id else None
         except TooManySessions:
             return None
 
@@ -164,6 +217,8 @@ class Legacy:
             missed = kept
         channel = session.replay.standalone
         listener = self._sessions.take_over(session)
+        if self.kin is not None:
+            self.kin.listens(session)
         session.streams += 1
         watch = self._tasks.create_task(watch_client(receive, listener.close))
         try:
@@ -183,6 +238,8 @@ class Legacy:
         finally:
             session.streams -= 1
             watch.cancel()
+            if self.kin is not None and session.listener is listener:
+                self.kin.silent(session)
 
     async def _resumed(
         self, session: Session, channel: Channel, missed: list[bytes], *, send: Send, receive: Receive
@@ -215,7 +272,12 @@ class Legacy:
         """The client ends its session."""
         if not session_id:
             await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, MISSING)
-        elif self._sessions.close(session_id, identity=ANONYMOUS):
+            return
+        if self.kin is not None and await self._session(session_id, None, send) is None:
+            return
+        if self._sessions.close(session_id, identity=ANONYMOUS):
+            if self.kin is not None:
+                await self.kin.end(session_id)
             await send_whole(send, 200)
         else:
             await send_refusal(send, 404, jsonrpc.INVALID_REQUEST, NOT_FOUND)
@@ -229,14 +291,13 @@ class Legacy:
             answer = HttpAnswer(send, bytes(message.id), Era.LEGACY, streams=streams, whole=whole)
             await answer.error(rpc_error(jsonrpc.INVALID_PARAMS, "params.protocolVersion must be a string"))
             return
-        version = wanted if wanted in VERSIONS else LATEST
+        result = self._welcome(wanted)
+        version = str(result["protocolVersion"])
         try:
             session = self._sessions.open(version, _object(offered.get("capabilities")), identity=ANONYMOUS)
         except TooManySessions:
             await _full(send)
             return
-        capabilities = CAPABILITIES if version != LATEST else {**CAPABILITIES, "tasks": TASKS}
-        result = {"protocolVersion": version, "capabilities": capabilities, "serverInfo": self._server_info}
         extra = [(b"mcp-session-id", session.ident.encode())]
         answer = HttpAnswer(send, bytes(message.id), Era.LEGACY, streams=streams, whole=whole, extra=extra)
         await answer.result(msgspec.json.encode(result))
@@ -249,7 +310,9 @@ class Legacy:
             await send_refusal(send, 400, jsonrpc.INVALID_REQUEST, MISSING)
             return None
         try:
-            session = self._sessions.get(session_id, identity=ANONYMOUS)
+            session = self._sessions.get(session_id, identity=ANONYMOUS, anew=self.kin is None)
+            if session is None and self.kin is not None:
+                session = await self.kin.find(session_id, ANONYMOUS)
         except TooManySessions:
             await _full(send)
             return None
@@ -257,19 +320,23 @@ class Legacy:
             await send_refusal(send, 404, jsonrpc.INVALID_REQUEST, NOT_FOUND)
         return session
 
-    def _notified(self, session: Session, message: Message) -> None:
+    def said(self, session: Session, message: Message) -> bool:
+        """The client said this, here or elsewhere; False = it concerns nothing here."""
         if message.is_response:
-            session.questions.answered(message)
-            return
+            return session.questions.answered(message)
         if message.method != "notifications/cancelled" or message.params is None:
-            self._outside.notified(session, message)
-            return
+            return self._outside.notified(session, message) is not False
         try:
             flight = session.flights.get(bytes(fields_of(message.params)["requestId"]))
         except (KeyError, msgspec.MsgspecError):
-            return
+            return True
         if flight is not None:
             flight.cancel("by the client")
+        return flight is not None
+
+    def _notified(self, session: Session, message: Message) -> None:
+        if not self.said(session, message) and self.kin is not None:
+            self.kin.tell_said(session, message)
 
     async def _request(
         self, session: Session, message: Message, answer: Answer, receive: Receive | None, passed: Passed
@@ -305,6 +372,17 @@ class Legacy:
                 await self._outside.subscribe(ask, session, on=False)
             case method:
                 await answer.error(rpc_error(jsonrpc.METHOD_NOT_FOUND, f"unknown method: {method}"))
+
+
+def own_welcome(server_info: Mapping[str, str]) -> Welcome:
+    """The gateway's: it offers what its backends may have, whatever they have right now."""
+
+    def welcome(wanted: str) -> Mapping[str, object]:
+        version = wanted if wanted in VERSIONS else LATEST
+        capabilities = CAPABILITIES if version != LATEST else {**CAPABILITIES, "tasks": TASKS}
+        return {"protocolVersion": version, "capabilities": capabilities, "serverInfo": dict(server_info)}
+
+    return welcome
 
 
 async def _full(send: Send) -> None:

@@ -8,12 +8,13 @@ per session. Such a session is opened by the first call that needs it, and ends 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from vmcp.api.category import ErrorCategory
+from vmcp.gateway.memory import Kept
 from vmcp.gateway.upstream import Upstream
 from vmcp.mcp.backend import Backend, BackendError, Era, Message, Reply
 from vmcp.mcp.errors import SessionGoneError
@@ -28,9 +29,17 @@ LISTEN_S: Final = 1.0
 """How long the first call waits at most until the backend is listened to."""
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 30.0
+_CONFLICT: Final = 409
+"""What servers say who have a stream of the session open already."""
 
 Deliver = Callable[["Link", Message], None]
 """Takes what a backend says outside of calls."""
+Changed = Callable[[], Awaitable[None]]
+"""Awaited when there is another session, or are other subscriptions, before anything comes of it."""
+
+
+async def _nobody() -> None:
+    """There is nobody to tell of a change."""
 
 
 class Link:
@@ -42,13 +51,24 @@ class Link:
         capabilities: of the client, as JSON.
         level: log level that the client chose, empty = none.
         calls: requests under way.
+        changed: awaited when there is something that outlives this process.
         ready: what the backend says outside of calls is heard, as far as it says anything.
+        parting: somebody else goes on with the session: it is not ended at the backend.
     """
 
     def __init__(
-        self, upstream: Upstream, backend: Backend, deliver: Deliver, *, capabilities: bytes = b"{}", level: str = ""
+        self,
+        upstream: Upstream,
+        backend: Backend,
+        deliver: Deliver,
+        *,
+        capabilities: bytes = b"{}",
+        level: str = "",
+        changed: Changed = _nobody,
     ) -> None:
         self.upstream = upstream
+        self.parting = False
+        self.changed = changed
         self.backend = backend
         self.uris: set[str] = set()
         self.capabilities = capabilities
@@ -97,10 +117,12 @@ class Link:
         if self.backend.era is Era.MODERN:
             self.uris.add(uri)
             self._listen_anew()
+            await self.changed()
             return None
         reply = await self.ask("resources/subscribe", _uri(uri))
         if reply.error is None:
             self.uris.add(uri)
+            await self.changed()
         return reply
 
     def expect(self, uris: Iterable[str]) -> None:
@@ -112,10 +134,26 @@ class Link:
         """As `subscribe`."""
         await self.open(timeout=ASIDE_S)
         self.uris.discard(uri)
+        await self.changed()
         if self.backend.era is Era.MODERN:
             self._listen_anew()
             return None
         return await self.ask("resources/unsubscribe", _uri(uri))
+
+    def adopt(self, kept: Kept, level: str) -> None:
+        """Go on with the session that another replica opened, and hear what it says."""
+        session = kept.adoptable()
+        self.level = level
+        if session is None:
+            if not self.uris >= set(kept.uris):
+                self.uris.update(kept.uris)
+                self._listen_anew()
+            return
+        self.uris = set(kept.uris)
+        if self.backend.kept() != session:
+            self.backend.adopt(session)
+            self._told_of = self.backend.openings
+            self._listen_anew()
 
     async def set_level(self, level: str) -> None:
         """Hear of log messages from this level on. A backend that cannot is no error."""
@@ -141,7 +179,7 @@ class Link:
             while True:
                 await self._opened.wait()
                 await self._usable.wait()
-                silent = False
+                silent = busy = False
                 try:
                     async with asyncio.timeout(None) as self._period:
                         await self._hear()
@@ -153,7 +191,8 @@ class Link:
                     await asyncio.sleep(retry_s)
                     continue
                 except BackendError as error:
-                    silent = error.category is ErrorCategory.HTTP_4XX
+                    busy = error.http_status == _CONFLICT
+                    silent = error.category is ErrorCategory.HTTP_4XX and not busy
                 finally:
                     self._period = None
                     self.ready.clear()
@@ -162,12 +201,18 @@ class Link:
                     self.ready.set()
                     self._opened.clear()
                     continue
+                if busy:
+                    # Another replica hears the session. When it has gone, we do.
+                    self.ready.set()
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, LAST_RETRY_S)
         except Exception:
             log.exception("backend %s: a client's session failed", self.upstream.name)
         finally:
-            await self.backend.close()
+            if self.parting:
+                self.backend.drop()
+            else:
+                await self.backend.close()
 
     async def _open_session(self, timeout: float) -> None:
         async with self._opening:
@@ -175,6 +220,7 @@ class Link:
             if self._told_of != self.backend.openings:
                 self._told_of = self.backend.openings
                 await self._tell_again()
+                await self.changed()
 
     async def _hear(self) -> None:
         await self._open_session(ASIDE_S)
@@ -216,8 +262,22 @@ class Links:
     def __len__(self) -> int:
         return len(self._links)
 
-    def of(self, session: str, upstream: Upstream, *, capabilities: bytes, level: str, deliver: Deliver) -> Link:
-        """The client's own session with this backend, not yet opened where it is new."""
+    def of(
+        self,
+        session: str,
+        upstream: Upstream,
+        *,
+        capabilities: bytes,
+        level: str,
+        deliver: Deliver,
+        changed: Changed = _nobody,
+        kept: Kept | None = None,
+    ) -> Link:
+        """The client's own session with this backend, not yet opened where it is new.
+
+        Args:
+            kept: as another replica opened it.
+        """
         key = (session, upstream.name)
         found = self._links.get(key)
         if found is not None and found[0].upstream is upstream:
@@ -228,13 +288,22 @@ class Links:
             self._end(key)
         if len(self._links) >= MAX_LINKS:
             self._make_room()
-        link, task = self.start(upstream, deliver, capabilities=capabilities, level=level)
+        link, task = self.start(upstream, deliver, capabilities=capabilities, level=level, changed=changed)
+        if kept is not None and kept.fingerprint == upstream.fingerprint:
+            link.adopt(kept, level)
         self._links[key] = (link, task)
         self._backends_of.setdefault(session, set()).add(upstream.name)
         return link
 
     def start(
-        self, upstream: Upstream, deliver: Deliver, *, capabilities: bytes = b"{}", level: str = "", legacy: bool = True
+        self,
+        upstream: Upstream,
+        deliver: Deliver,
+        *,
+        capabilities: bytes = b"{}",
+        level: str = "",
+        legacy: bool = True,
+        changed: Changed = _nobody,
     ) -> tuple[Link, asyncio.Task[None]]:
         """A session that the caller ends, by cancelling the task."""
         backend = Backend(
@@ -245,7 +314,7 @@ class Links:
             client_capabilities=capabilities,
             legacy_first=legacy,
         )
-        link = Link(upstream, backend, deliver, capabilities=capabilities, level=level)
+        link = Link(upstream, backend, deliver, capabilities=capabilities, level=level, changed=changed)
         self._running.add(link)
         task = self._tasks.create_task(link.run())
         task.add_done_callback(lambda _: self._running.discard(link))
@@ -260,7 +329,12 @@ class Links:
             self._end(key)
             if upstream is not None and link.uris:
                 fresh = self.of(
-                    key[0], upstream, capabilities=link.capabilities, level=link.level, deliver=link.deliver
+                    key[0],
+                    upstream,
+                    capabilities=link.capabilities,
+                    level=link.level,
+                    deliver=link.deliver,
+                    changed=link.changed,
                 )
                 fresh.expect(link.uris)
 
@@ -274,10 +348,16 @@ class Links:
         """Those that the client has."""
         return [self._links[session, name][0] for name in sorted(self._backends_of.get(session, ()))]
 
-    def end(self, session: str) -> None:
-        """The client has left."""
+    def end(self, session: str, *, parting: bool = False) -> None:
+        """The client has left; `parting` = not for good, somebody else goes on with its sessions."""
         for name in tuple(self._backends_of.get(session, ())):
+            self._links[session, name][0].parting = parting
             self._end((session, name))
+
+    def part(self) -> None:
+        """This process stops, and others go on with all of them."""
+        for link, _ in self._links.values():
+            link.parting = True
 
     def _end(self, key: tuple[str, str]) -> None:
         _, task = self._links.pop(key)

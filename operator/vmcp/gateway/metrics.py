@@ -4,34 +4,26 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from vmcp.gateway.callcounts import CallCounts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-_LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-
 
 class Metrics:
-    """Counts calls. Outcomes: ok, error (the backend's own), asked (the client first), failed (no answer), unavailable,
-    unknown, cancelled.
+    """All of them.
+
+    Attributes:
+        called: one request was answered; see `CallCounts.called`.
     """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=True)
-        self._calls = Counter(
-            "vmcp_gateway_calls",
-            "Requests routed to a backend, or refused because it is out or unknown.",
-            ("backend", "method", "outcome"),
-            registry=self._registry,
-        )
-        self._seconds = Histogram(
-            "vmcp_gateway_call_duration_seconds",
-            "Time from request to response of calls that reached a backend.",
-            ("backend", "method"),
-            buckets=_LATENCY_BUCKETS_S,
-            registry=self._registry,
-        )
+        self._calls = CallCounts()
+        self._registry.register(self._calls)
+        self.called = self._calls.called
         self._backends = Gauge(
             "vmcp_gateway_backends",
             "Configured backends by whether they are used.",
@@ -39,6 +31,17 @@ class Metrics:
             registry=self._registry,
         )
         self._sessions = Gauge("vmcp_gateway_sessions", "Live sessions of Legacy clients.", registry=self._registry)
+        self._connections = Gauge("vmcp_gateway_connections", "Open connections of clients.", registry=self._registry)
+        self._storage_up = Gauge(
+            "vmcp_gateway_session_storage_up",
+            "1 = the storage that replicas share sessions in answers; 0 = it does not, or there is none.",
+            registry=self._registry,
+        )
+        self._storage_failures = Counter(
+            "vmcp_gateway_session_storage_failures",
+            "Requests that the storage of sessions did not answer.",
+            registry=self._registry,
+        )
         self._flips = Counter(
             "vmcp_gateway_flips", "Times a backend went out of use or came back.", ("backend",), registry=self._registry
         )
@@ -69,15 +72,24 @@ class Metrics:
             ("list", "cache"),
             registry=self._registry,
         )
-        # `labels()` takes a lock and a tuple hash each: keep the children, the hot path looks one up.
-        self._counted: dict[tuple[str, str, str], Counter] = {}
-        self._timed: dict[tuple[str, str], Histogram] = {}
 
     def observe(self, *, sessions: Callable[[], float], usable: Callable[[], float], out: Callable[[], float]) -> None:
         """Where the gauges are read from at each scrape."""
         self._sessions.set_function(sessions)
         self._backends.labels("true").set_function(usable)
         self._backends.labels("false").set_function(out)
+
+    def observe_storage(self, present: Callable[[], float]) -> None:
+        """Where it is read from, at each scrape, whether the storage of sessions is there."""
+        self._storage_up.set_function(present)
+
+    def storage_failed(self) -> None:
+        """The storage of sessions did not answer."""
+        self._storage_failures.inc()
+
+    def observe_connections(self, count: Callable[[], float]) -> None:
+        """Where the number of open connections of clients is read from at each scrape."""
+        self._connections.set_function(count)
 
     def observe_lists(
         self, lists: Iterable[str], sizes: Callable[[], dict[str, int]], left_out: Callable[[], dict[str, int]]
@@ -95,19 +107,6 @@ class Metrics:
         """A request was refused, or a connection cut off, by the edge."""
         self._refused.labels(reason).inc()
 
-    def called(self, backend: str, method: str, outcome: str, seconds: float) -> None:
-        """One request was answered, after `seconds` at the backend (0 = it was not asked)."""
-        key = (backend, method, outcome)
-        counter = self._counted.get(key)
-        if counter is None:
-            counter = self._counted[key] = self._calls.labels(*key)
-        counter.inc()
-        if seconds:
-            timed = self._timed.get(key[:2])
-            if timed is None:
-                timed = self._timed[key[:2]] = self._seconds.labels(*key[:2])
-            timed.observe(seconds)
-
     def flipped(self, backend: str) -> None:
         """A backend went out of use or came back."""
         self._flips.labels(backend).inc()
@@ -118,12 +117,7 @@ class Metrics:
 
     def forget(self, backend: str) -> None:
         """The backend is configured no more: drop its series."""
-        for counted in [key for key in self._counted if key[0] == backend]:
-            del self._counted[counted]
-            self._calls.remove(*counted)
-        for timed in [key for key in self._timed if key[0] == backend]:
-            del self._timed[timed]
-            self._seconds.remove(*timed)
+        self._calls.forget(backend)
         for counter in (self._flips, self._local_openings):
             with suppress(KeyError):  # it never flipped
                 counter.remove(backend)

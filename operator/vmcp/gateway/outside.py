@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -12,6 +12,7 @@ from msgspec import Raw
 from vmcp.gateway.answer import rpc_error
 from vmcp.gateway.ask import LOG_LEVELS, Ask
 from vmcp.gateway.links import ASIDE_S, Link, Links
+from vmcp.gateway.memory import Kept, Memory
 from vmcp.gateway.questions import CAPABILITY_OF
 from vmcp.gateway.sessions import Session
 from vmcp.gateway.unavailable import failed, unavailable
@@ -30,14 +31,22 @@ _SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
+async def _forget(session: Session) -> None:
+    """There is no other replica that would have to know."""
+
+
 class Outside:
     """For all Legacy clients.
+
+    Attributes:
+        remember: awaited when something of a session changed that outlives this process.
 
     Args:
         links: their own sessions with backends.
         stale: told of a backend whose list changed.
         route: the backend of a resource.
         tasks: owns questions under way.
+        upstream: the backend of that name.
     """
 
     def __init__(
@@ -47,7 +56,10 @@ class Outside:
         stale: Callable[[str, ListChanged], None],
         route: Callable[[str], Upstream | None],
         tasks: asyncio.TaskGroup,
+        upstream: Callable[[str], Upstream | None],
     ) -> None:
+        self.remember: Callable[[Session], Awaitable[None]] = _forget
+        self._upstream = upstream
         self._links = links
         self._stale = stale
         self._route = route
@@ -61,11 +73,38 @@ class Outside:
             capabilities=session.capabilities,
             level=session.level,
             deliver=partial(self._heard, session),
+            changed=partial(self.remember, session),
+            kept=session.kept.get(upstream.name) if session.kept else None,
         )
 
     def ended(self, session: Session) -> None:
         """The client has left."""
         self._links.end(session.ident)
+
+    def parted(self, ident: str, *, in_use: bool) -> None:
+        """The session is not held here any more; it goes on elsewhere where it is in use."""
+        self._links.end(ident, parting=in_use)
+
+    def memory(self, session: Session) -> Memory:
+        """What another replica must know of it."""
+        kept = dict(session.kept)
+        for link in self._links.of_session(session.ident):
+            name = link.upstream.name
+            kept[name] = Kept.of(link.upstream.fingerprint, sorted(link.uris), link.backend.kept())
+        return Memory(session.level, session.apart, dict(session.tasks), kept)
+
+    def recall(self, session: Session, memory: Memory) -> None:
+        """Another replica knows this of it."""
+        session.kept = memory.links
+        here = {link.upstream.name: link for link in self._links.of_session(session.ident)}
+        for name, kept in memory.links.items():
+            upstream = self._upstream(name)
+            if upstream is None or upstream.fingerprint != kept.fingerprint:
+                continue
+            if name in here:
+                here[name].adopt(kept, session.level)
+            elif kept.session or kept.uris:
+                self.link(session, upstream)
 
     async def subscribe(self, ask: Ask, session: Session, *, on: bool) -> None:
         """Answer `resources/subscribe` (or `resources/unsubscribe`)."""
@@ -119,16 +158,19 @@ class Outside:
         session.level = level
         session.apart = True
         await asyncio.gather(*(link.set_level(level) for link in self._links.of_session(session.ident)))
+        await self.remember(session)
         await ask.answer.result(b"{}")
 
-    def notified(self, session: Session, message: Message) -> None:
-        """The client says something that concerns its backends."""
-        if message.method == "notifications/roots/list_changed" or (
-            message.method == "notifications/progress" and session.questions
-        ):
-            for link in self._links.of_session(session.ident):
-                if link.backend.openings:
-                    self._tasks.create_task(_pass_on(link, message))
+    def notified(self, session: Session, message: Message) -> bool:
+        """The client says something that may concern its backends; False = if so, none that it has here."""
+        if message.method not in ("notifications/roots/list_changed", "notifications/progress"):
+            return True
+        if message.method == "notifications/progress" and not session.questions:
+            return False
+        open_here = [link for link in self._links.of_session(session.ident) if link.backend.openings]
+        for link in open_here:
+            self._tasks.create_task(_pass_on(link, message))
+        return bool(open_here)
 
     def _heard(self, session: Session, link: Link, message: Message) -> None:
         if message.method in CHANGES:
@@ -139,7 +181,7 @@ class Outside:
         elif message.method == "notifications/message" and _level_of(message) < session.log_level:
             return
         elif message.method:
-            session.listener.post(_without_subscription(message))
+            session.post(_without_subscription(message))
 
     async def _ask(self, session: Session, link: Link, question: Message) -> None:
         ident = question.id or b"null"

@@ -72,6 +72,16 @@ class Confidant(Protocol):
         """Calls succeed to a backend that is said to fail; the last at that time, monotonic. Returns at once."""
 
 
+class Ear(Protocol):
+    """Hears how calls go."""
+
+    def reached(self, upstream: Upstream) -> None:
+        """The backend began to answer a call."""
+
+    def failed(self, upstream: Upstream, error: BackendError) -> None:
+        """A call ended before the backend began to answer it."""
+
+
 @dataclass(slots=True, eq=False)
 class _Guarded:
     """A backend and what its calls showed. Monotonic seconds.
@@ -94,6 +104,9 @@ class _Guarded:
 class Passive:
     """The local breakers of all backends.
 
+    Attributes:
+        on_news: told the name of a backend when calls begin, or cease, to raise doubts about it.
+
     Args:
         guard: is given what a local breaker says of a backend by now, None = it keeps nothing out.
         check: the gateway's own probe.
@@ -111,6 +124,7 @@ class Passive:
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        self.on_news: Callable[[str], None] = lambda name: None
         self._guard = guard
         self._metrics = metrics
         self._tell = tell
@@ -146,6 +160,7 @@ class Passive:
         guarded.reached_at = self._clock.monotonic()
         if guarded.breaker.failures and guarded.breaker.circuit is Circuit.CLOSED:
             guarded.breaker = circuits.success(guarded.breaker, guarded.target.policy.breaker)
+            self.on_news(upstream.name)
         if guarded.fails_elsewhere:
             self._tell_reached(guarded)
 
@@ -167,6 +182,7 @@ class Passive:
         if guarded.breaker.circuit is Circuit.OPEN:
             self._open(guarded, error, now)
         if guarded.breaker.circuit is Circuit.OPEN or guarded.breaker.failures == 1:
+            self.on_news(upstream.name)
             self._tell.failed(upstream.name, upstream.fingerprint, guarded.breaker.failures)
 
     def heard(self, name: str) -> None:
@@ -179,6 +195,7 @@ class Passive:
             self._end(guarded)
         broken = told.circuit is not Circuit.CLOSED or told.health is Health.UNHEALTHY
         guarded.fails_elsewhere = broken or told.consecutive_failures > 0
+        self.on_news(name)
         if guarded.fails_elsewhere and guarded.reached_at > guarded.told_at:
             self._tell_reached(guarded)
 
@@ -187,6 +204,11 @@ class Passive:
         guarded = self._guarded.get(name)
         if guarded is not None and guarded.breaker.circuit is not Circuit.CLOSED:
             self._end(guarded)
+
+    def doubts(self, name: str) -> bool:
+        """Whether the next call that reaches this backend is of interest."""
+        guarded = self._guarded.get(name)
+        return guarded is not None and (guarded.fails_elsewhere or guarded.breaker.failures > 0)
 
     async def run(self) -> None:
         """Try what is out, when its time is over, until cancelled."""

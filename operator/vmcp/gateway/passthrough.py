@@ -9,13 +9,19 @@ from vmcp.gateway.answer import Headers
 
 Passed = tuple[tuple[str, str], ...]
 
+TRACE_CONTEXT: Final = frozenset((b"traceparent", b"tracestate"))
+
 _TRACE_PARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,256})?")
 _MOST_TRACE_STATE_BYTES: Final = 512
 _UNREMARKABLE: Final = (b"keep-alive", b"close")
 
 
 class Passthrough:
-    """Picks what of a request's headers is passed on."""
+    """Picks what of a request's headers is passed on.
+
+    Attributes:
+        names: headers that the short way of a call leaves to the ordinary one.
+    """
 
     def __init__(self) -> None:
         self._names: frozenset[bytes] = frozenset()
@@ -24,8 +30,8 @@ class Passthrough:
     def configure(self, names: Iterable[str]) -> None:
         """Pass on headers of these names from now on (`passthroughHeaders`); what never may pass is left out."""
         listed = {name.lower().encode() for name in names if may_pass(name)}
-        self._names = frozenset(listed | {b"traceparent", b"tracestate"})
-        self.names = self._names | {b"origin", b"expect"}
+        self._names = frozenset(listed | TRACE_CONTEXT)
+        self.names = frozenset(listed | {b"origin", b"expect"})
 
     def of(self, headers: Headers) -> Passed:
         """What is passed on of these headers, in their order; names are lower-case."""

@@ -30,12 +30,16 @@ Tell = Callable[[bytes], Awaitable[None]]
 
 
 class Questions:
-    """The open ones of one client. Ids are ours: those of several backends would meet."""
+    """The open ones of one client. Ids are ours: those of several backends would meet.
+
+    Args:
+        first: the first id; another replica that holds the session has others.
+    """
 
     __slots__ = ("_ids", "_open")
 
-    def __init__(self) -> None:
-        self._ids = itertools.count(1)
+    def __init__(self, first: int = 1) -> None:
+        self._ids = itertools.count(first)
         self._open: dict[bytes, asyncio.Future[Message]] = {}
 
     def __len__(self) -> int:
@@ -66,11 +70,12 @@ class Questions:
         finally:
             self._open.pop(ident, None)
 
-    def answered(self, response: Message) -> None:
-        """The client responds; a response that nobody waits for is dropped."""
+    def answered(self, response: Message) -> bool:
+        """The client responds; False = nobody here waits for that."""
         future = self._open.get(response.id or b"")
         if future is not None and not future.done():
             future.set_result(response)
+        return future is not None
 
     def close(self) -> None:
         """The client has left: nothing will be answered."""

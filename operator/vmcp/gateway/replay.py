@@ -59,7 +59,7 @@ class Channel:
         position = self._following
         self._following += 1
         event = b"id: %d-%d\nevent: message\ndata: %b\n\n" % (self.number, position, one_line(message))
-        if self._kept and self._replay.make_room(len(event)):
+        if self._kept and not self.ended and self._replay.make_room(len(event)):
             self._events.append((position, event))
         else:
             self.forget()

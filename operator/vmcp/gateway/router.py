@@ -15,24 +15,20 @@ from vmcp.gateway.catalog import Catalog, Route
 from vmcp.gateway.cursors import page_of
 from vmcp.gateway.dialogue import Dialogues
 from vmcp.gateway.fleet import Fleet
-from vmcp.gateway.flight import Flight, watch_client
+from vmcp.gateway.flight import Flight
 from vmcp.gateway.listing import Listed
 from vmcp.gateway.metrics import Metrics
 from vmcp.gateway.params import param_mismatch
+from vmcp.gateway.patience import attend
 from vmcp.gateway.results import MODERN_LIST_TAIL
 from vmcp.gateway.sessions import Session
+from vmcp.gateway.tracing import Tracing
 from vmcp.gateway.unavailable import failed, unavailable
 from vmcp.gateway.upstream import Upstream
 from vmcp.mcp import jsonrpc
 from vmcp.mcp.backend import BackendError, Era
 
 log = logging.getLogger(__name__)
-
-WATCH_AFTER_S = 0.25
-"""A call younger than this is not watched for its client leaving: most are over by then, and a watch costs a task."""
-
-KEEP_ALIVE_S = 10.0
-"""A call that takes longer begins to stream, so that proxies on the way, and the client, see that it goes on."""
 
 _LISTS = {listed.method: listed for listed in Listed}
 
@@ -45,6 +41,7 @@ class Router:
         own: answers `resources/read` of what a backend shows in one client's session only; False when none does.
         tasks: owns the watches of long calls.
         access: told of every request; None = there is no access log.
+        tracing: begins the spans of requests; None = nobody collects them.
     """
 
     def __init__(
@@ -57,6 +54,7 @@ class Router:
         own: Callable[[Ask, Session], Awaitable[bool]],
         tasks: asyncio.TaskGroup,
         access: AccessLog | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._fleet = fleet
         self._catalog = catalog
@@ -64,6 +62,7 @@ class Router:
         self._own = own
         self._metrics = metrics
         self._access = access
+        self._tracing = tracing
         self._tasks = tasks
         self._flights: set[Flight] = set()
 
@@ -74,6 +73,21 @@ class Router:
 
     async def handle(self, ask: Ask) -> bool:
         """Answer the request; False when its method is none of the shared ones and nothing was answered."""
+        if self._tracing is None:
+            return await self._handle(ask)
+        span = self._tracing.begin(ask.method, ask.answer.ident, ask.version, ask.fields, ask.passed)
+        ask.traced(span)
+        ask.params, ask.passed = b"", span.passed
+        answered = True
+        try:
+            answered = await self._handle(ask)
+        finally:
+            # What was not answered here is no request of the backends: its span is never heard of.
+            if answered:
+                span.end()
+        return answered
+
+    async def _handle(self, ask: Ask) -> bool:
         match ask.method:
             case "tools/call":
                 await self._named(ask, Listed.TOOLS)
@@ -130,6 +144,8 @@ class Router:
         if route.own != name:
             ask.fields["name"] = Raw(msgspec.json.encode(route.own))
             ask.params = b""
+        if ask.span is not None:
+            ask.span.named(name)
         await self.forward(ask, route)
 
     async def _read(self, ask: Ask) -> None:
@@ -193,6 +209,8 @@ class Router:
     async def forward(self, ask: Ask, route: Route, *, started: float | None = None, reason: str = "") -> None:
         """Have the backend answer."""
         upstream = route.upstream
+        if ask.span is not None:
+            ask.span.routed(upstream.name)
         if ask.begun is None and not upstream.usable:
             await self._fail_fast(ask, upstream)
             return
@@ -202,7 +220,7 @@ class Router:
         self._flights.add(flight)
         if ask.flights is not None:
             ask.flights[ask.answer.ident] = flight
-        watch = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._watch, ask, flight)
+        watch = attend(ask, flight, self._tasks)
         if reason:
             flight.cancel(reason)
         try:
@@ -226,26 +244,3 @@ class Router:
         self._metrics.called(backend, ask.method, outcome, seconds)
         if self._access is not None:
             self._access.record(ask, backend, outcome, seconds)
-
-    def _watch(self, ask: Ask, flight: Flight) -> None:
-        if ask.receive is not None:
-            self._tasks.create_task(watch_client(ask.receive, lambda: _left(ask, flight)))
-        if ask.answer.streams:
-            self._tasks.create_task(_keep_alive(ask, flight))
-
-
-def _left(ask: Ask, flight: Flight) -> None:
-    # Whoever got an event id may come back for the rest: then leaving is no cancelling (mcp-wire §1.5).
-    if not ask.answer.resumable:
-        flight.cancel("client left")
-
-
-async def _keep_alive(ask: Ask, flight: Flight) -> None:
-    try:
-        while True:
-            await asyncio.sleep(KEEP_ALIVE_S)
-            if flight.over:
-                return
-            await ask.answer.keep_alive()
-    except Exception:
-        log.exception("a call could not be kept alive")

@@ -10,6 +10,7 @@ import binascii
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -30,6 +31,7 @@ _NONCE_BYTES: Final = 12
 _READ_BYTES: Final = 4096
 """Capabilities that are longer are not worth the time to choose among them."""
 _PURPOSE: Final = b"vmcp session id, format 1"
+_COVERED: Final = b"vmcp shared session, format 1"
 _ASKING: Final = frozenset(CAPABILITY_OF.values())
 
 _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -63,7 +65,8 @@ class Seal:
     def __init__(self, keys: Sequence[bytes], *, wall: Callable[[], float] = time.time) -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise KeyProblem(f"a key has {KEY_BYTES} bytes")
-        self._ciphers = [ChaCha20Poly1305(_derived(key)) for key in keys]
+        self._ciphers = [ChaCha20Poly1305(_derived(key, _PURPOSE)) for key in keys]
+        self._covers = [ChaCha20Poly1305(_derived(key, _COVERED)) for key in keys]
         self._wall = wall
 
     @classmethod
@@ -104,9 +107,21 @@ class Seal:
             return sealed if self._wall() - sealed.issued <= MAX_AGE_S else None
         return None
 
+    def cover(self, content: bytes, place: str) -> bytes:
+        """What may be kept where others can read it, and put back into that place only."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._covers[0].encrypt(nonce, content, place.encode())
 
-def _derived(key: bytes) -> bytes:
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=_PURPOSE).derive(key)
+    def uncover(self, data: bytes, place: str) -> bytes | None:
+        """What was covered for that place with one of the keys; None where it is something else."""
+        for cover in self._covers:
+            with suppress(InvalidTag, ValueError):
+                return cover.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], place.encode())
+        return None
+
+
+def _derived(key: bytes, purpose: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(key)
 
 
 def _bound_to(identity: str) -> bytes:

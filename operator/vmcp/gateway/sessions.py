@@ -7,13 +7,14 @@ room for others. What began it is in the id; subscriptions, log level and what i
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 from msgspec import Raw
 
 from vmcp.gateway.changes import Changed, Changes, Listener
 from vmcp.gateway.flight import Underway
+from vmcp.gateway.memory import Kept
 from vmcp.gateway.questions import CAPABILITY_OF, Questions
 from vmcp.gateway.replay import Budget, Channel, Replay
 from vmcp.gateway.seal import Seal
@@ -30,6 +31,8 @@ _EVICTION_SCAN = 256
 _RANDOM_PART = 16
 """An id begins with that many random characters."""
 _LIVES = 10**8
+_QUESTIONS = 10**6
+"""Of one life: numbers stay below 2**53, which every JSON has."""
 
 _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -50,11 +53,13 @@ class Session:
         questions: what it was asked and has not answered yet.
         tasks: backend of each task that it began, by the task's id.
         life: 0, or a random number where it was begun anew: the ids of its streams' events are others then.
+        forward: takes messages for its GET stream, where that is open at another replica.
+        kept: its own sessions with backends as other replicas opened them, by backend.
     """
 
     __slots__ = (
-        "_budget", "_replay", "apart", "capabilities", "declared", "flights", "ident", "identity", "level", "life",
-        "listener", "log_level", "questions", "streams", "tasks", "used_at", "version",
+        "_budget", "_replay", "apart", "capabilities", "declared", "flights", "forward", "ident", "identity", "kept",
+        "level", "life", "listener", "log_level", "questions", "streams", "tasks", "used_at", "version",
     )  # fmt: skip
 
     def __init__(
@@ -81,7 +86,9 @@ class Session:
         self.capabilities = capabilities
         self.declared = declared_in(capabilities)
         self.apart = bool(self.declared)
-        self.questions = Questions()
+        self.questions = Questions(life * _QUESTIONS + 1)
+        self.forward: Callable[[bytes], None] | None = None
+        self.kept: dict[str, Kept] = {}
         self.tasks: OrderedDict[str, str] = OrderedDict()
         self._budget = budget or Budget()
         self._replay: Replay | None = None
@@ -104,8 +111,15 @@ class Session:
             self.tasks.popitem(last=False)
 
     async def tell(self, message: bytes) -> None:
+        """As `post`."""
+        self.post(message)
+
+    def post(self, message: bytes) -> None:
         """A message outside of any call, for the GET stream."""
-        self.listener.post(message)
+        if self.forward is not None:
+            self.forward(message)
+        else:
+            self.listener.post(message)
 
     def end(self) -> None:
         """The client has left: its stream ends, its calls are cancelled, nobody waits for it."""
@@ -135,7 +149,15 @@ class TooManySessions(Exception):
 
 
 class Sessions:
-    """All Legacy sessions of this process."""
+    """All Legacy sessions of this process.
+
+    Attributes:
+        parted: told, in place of `ended`, of those that may go on at another replica; None = there is no other.
+
+    Args:
+        ended: told of each that is no longer here.
+        is_here: whether a session of this id belongs to this process; None = there is only this one.
+    """
 
     def __init__(
         self,
@@ -146,7 +168,10 @@ class Sessions:
         idle_s: float = IDLE_S,
         now: Callable[[], float] = time.monotonic,
         ended: Callable[[Session], None] = lambda session: None,
+        is_here: Callable[[str], bool] | None = None,
     ) -> None:
+        self.parted: Callable[[Session], None] | None = None
+        self._is_here = is_here
         self._changes = changes
         self._seal = seal
         self._limit = limit
@@ -160,28 +185,37 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._sessions.values()))
+
     def open(self, version: str, capabilities: bytes = b"{}", *, identity: str) -> Session:
         """A new session; where the limit is reached, the one idle for longest makes room.
 
         Raises:
             TooManySessions: none is idle.
         """
-        return self._begin(self._seal.new(identity, version, capabilities), version, capabilities, identity)
+        ident = self._seal.new(identity, version, capabilities)
+        while self._is_here is not None and not self._is_here(ident):
+            ident = self._seal.new(identity, version, capabilities)
+        return self._begin(ident, version, capabilities, identity)
 
-    def get(self, ident: str, *, identity: str) -> Session | None:
+    def get(self, ident: str, *, identity: str, anew: bool = True) -> Session | None:
         """The session, marked as used, or begun anew where it is not here; None where the id is not good (any more).
+
+        Args:
+            anew: False = a session that is not here is none.
 
         Raises:
             TooManySessions: it is not here, and there is no room for it.
         """
         session = self._sessions.get(ident)
         if session is None:
-            return self._begin_anew(ident, identity)
+            return self._begin_anew(ident, identity) if anew else None
         if session.identity != identity:
             return None
         now = self._now()
         if self._expired(session, now):
-            self._end(session)
+            self._expire(session)
             return None
         session.used_at = now
         self._sessions.move_to_end(ident)
@@ -213,7 +247,26 @@ class Sessions:
         """Close what has been idle too long."""
         now = self._now()
         for session in [session for session in self._sessions.values() if self._expired(session, now)]:
-            self._end(session)
+            self._expire(session)
+
+    def now(self) -> float:
+        """The clock of `used_at`."""
+        return self._now()
+
+    def held(self, ident: str) -> Session | None:
+        """The session, if it is here; not marked as used."""
+        return self._sessions.get(ident)
+
+    def is_good(self, ident: str, *, identity: str) -> bool:
+        """Whether this is an id of the caller's whose session, as far as is known here, has not ended."""
+        return not self._has_ended(ident) and self._seal.read(ident, identity) is not None
+
+    def ended_elsewhere(self, ident: str) -> None:
+        """The client has ended its session at another replica."""
+        self._remember(ident)
+        session = self._sessions.get(ident)
+        if session is not None:
+            self._take_out(session)
 
     def _begin(self, ident: str, version: str, capabilities: bytes, identity: str, *, life: int = 0) -> Session:
         if len(self._sessions) >= self._limit:
@@ -244,13 +297,24 @@ class Sessions:
     def _end(self, session: Session) -> None:
         """For good."""
         self._remember(session.ident)
-        self._drop(session)
+        self._take_out(session)
+        self._ended(session)
+
+    def _expire(self, session: Session) -> None:
+        # Elsewhere it may have been used a moment ago.
+        if self.parted is None:
+            self._end(session)
+        else:
+            self._drop(session)
 
     def _drop(self, session: Session) -> None:
+        self._take_out(session)
+        (self.parted or self._ended)(session)
+
+    def _take_out(self, session: Session) -> None:
         del self._sessions[session.ident]
         self._changes.remove(session.listener)
         session.end()
-        self._ended(session)
 
     def _has_ended(self, ident: str) -> bool:
         return ident[:_RANDOM_PART] in self._gone

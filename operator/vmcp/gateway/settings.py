@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Final
 
 from vmcp.api.gatewayconfig import ConfigError, GatewayBackend, GatewayConfig, load_gateway_config
+from vmcp.api.session import SessionProvider, host_and_port
 from vmcp.api.unsupported import fail_closed, outgoing_auth_problem
 from vmcp.gateway.kubewatch import ServiceAccount
 from vmcp.gateway.limits import Limits
 from vmcp.gateway.seal import KeyProblem, Seal
+from vmcp.gateway.secretheaders import with_secret_headers
+from vmcp.gateway.storage import Storage
 
 log = logging.getLogger(__name__)
 
 SESSION_KEY: Final = "VMCP_SESSION_HMAC_SECRET"
+REDIS_PASSWORD: Final = "THV_SESSION_REDIS_PASSWORD"
 
 
 class Refused(Exception):
@@ -28,6 +32,7 @@ class ServeOptions:
 
     Attributes:
         access_log: share of requests that get a line on stdout, 0 to 1.
+        workers: processes that serve the port together.
     """
 
     config: Path
@@ -36,6 +41,7 @@ class ServeOptions:
     debug: bool = False
     access_log: float = 0.0
     limits: Limits = field(default_factory=Limits)
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,33 @@ def session_seal(environ: Mapping[str, str] = os.environ) -> Seal:
         raise Refused(f"{SESSION_KEY}: {problem}; {fix}") from None
 
 
+def session_storage(config: GatewayConfig, environ: Mapping[str, str] = os.environ) -> Storage | None:
+    """Where sessions are shared with other replicas; None = nowhere. Redis need not be there.
+
+    Raises:
+        Refused: the library for it is not installed.
+    """
+    wanted = config.session_storage
+    if wanted is None or wanted.provider is not SessionProvider.REDIS:
+        return None
+    address = host_and_port(wanted.address)
+    if address is None:
+        raise Refused("sessionStorage.address: with provider redis it is host:port, such as redis:6379")
+    try:
+        # It takes 10 MB, for those who use it.
+        from vmcp.gateway.redisstorage import RedisStorage
+    except ImportError:
+        fix = "install vmcp-operator[redis], or set the provider to memory"
+        raise Refused(f"sessionStorage: the library for Redis is not here; {fix}") from None
+    name = "/".join(filter(None, (environ.get("VMCP_NAMESPACE"), environ.get("VMCP_NAME") or config.name)))
+    return RedisStorage(
+        *address,
+        db=wanted.db,
+        password=environ.get(REDIS_PASSWORD, ""),
+        prefix=wanted.key_prefix or f"vmcp:{name}:",
+    )
+
+
 def servable(text: str) -> GatewayConfig:
     """The configuration in `text`.
 
@@ -96,7 +129,7 @@ def servable(text: str) -> GatewayConfig:
 def _callable(config: GatewayConfig, backend: GatewayBackend) -> GatewayBackend:
     # The operator has written the reason already; a hand-written configuration has not.
     reason = backend.unavailable_reason or outgoing_auth_problem(config, backend.name) or ""
-    return backend.model_copy(update={"unavailable_reason": reason})
+    return with_secret_headers(backend.model_copy(update={"unavailable_reason": reason}), os.environ)
 
 
 def of_the_user(config: GatewayConfig) -> GatewayConfig:

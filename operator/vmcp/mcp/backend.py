@@ -1,9 +1,11 @@
 """One backend on the wire: its era, its kept session, and one verb to ask it something."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Final
+
+from msgspec import Raw
 
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import jsonrpc
@@ -22,6 +24,7 @@ from vmcp.mcp.era import detect
 from vmcp.mcp.errors import BackendError, SessionGoneError
 from vmcp.mcp.exchange import UNSERVED, Exchange, Reply
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
+from vmcp.mcp.legacy import KeptSession, LegacyHttp
 from vmcp.mcp.transport import Transport
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "Exchange",
     "JsonObject",
     "JsonRpcError",
+    "KeptSession",
     "ListChanged",
     "Message",
     "Reply",
@@ -156,12 +160,10 @@ class Backend:
             ValueError: `params` is not a JSON object.
         """
         deadline = _now() + timeout
-        dialect: Dialect
-        try:
-            if begun is not None:
-                dialect = begun.dialect
-                return await begun.exchange(deadline)
-            dialect = await self._opened(deadline)
+        exchange: Exchange | None = None
+        dialect = begun.dialect if begun is not None else await self._opened(deadline)
+
+        async def ask() -> Exchange:
             return await dialect.request(
                 method,
                 params,
@@ -171,28 +173,34 @@ class Backend:
                 client_capabilities=client_capabilities,
                 log_level=log_level,
             )
+
+        try:
+            exchange = await (ask() if begun is None else begun.exchange(deadline))
         except SessionGoneError:
             self._forget(dialect)
-        dialect = await self._opened(deadline)
-        return await dialect.request(
-            method,
-            params,
-            name=name,
-            deadline=deadline,
-            headers=headers,
-            client_capabilities=client_capabilities,
-            log_level=log_level,
-        )
+        if exchange is None:
+            dialect = await self._opened(deadline)
+            exchange = await ask()
+        exchange.era = dialect.era
+        return exchange
 
-    def begin(self, method: str, params: bytes, *, name: str, client_capabilities: bytes) -> Begun | None:
-        """Send a request now where nothing need be waited for, neither session nor connection; else None.
+    def begin(
+        self,
+        method: str,
+        fields: Mapping[str, Raw],
+        *,
+        name: str,
+        headers: Headers = (),
+        client_capabilities: bytes = b"{}",
+    ) -> Begun | None:
+        """Send a request with these params now, where neither session nor connection need be waited for; else None.
 
         What comes of it is in the result, or goes on as `request(..., begun=...)`. Raises BackendError.
         """
         dialect = self._dialect
         if dialect is None or not dialect.alive:
             return None
-        return dialect.begin(method, params, name=name, client_capabilities=client_capabilities)
+        return dialect.begin(method, fields, name=name, headers=headers, client_capabilities=client_capabilities)
 
     async def post(self, message: bytes, *, timeout: float) -> None:
         """Post the response to a request of the server. Raises BackendError."""
@@ -252,6 +260,19 @@ class Backend:
                 await dialect.end(_now() + _CLOSE_SECONDS)
         finally:
             dialect.drop()
+
+    def kept(self) -> KeptSession | None:
+        """The session, as another process can `adopt` it; None where there is none that outlives this process."""
+        return self._dialect.kept() if isinstance(self._dialect, LegacyHttp) else None
+
+    def adopt(self, kept: KeptSession) -> None:
+        """Go on with a session that another process opened, in place of one of our own."""
+        if self.kept() == kept:
+            return
+        if self._dialect is not None:
+            self._dialect.drop()
+        self._dialect = LegacyHttp.adopt(self._endpoint, kept)
+        self.openings += 1
 
     def drop(self) -> None:
         """Let go of stream and session at once, without a word to the server."""

@@ -3,9 +3,11 @@
 import asyncio
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from enum import Enum, StrEnum
 from typing import Any, Final
+
+from msgspec import Raw
 
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import answers, jsonrpc
@@ -83,8 +85,10 @@ class Dialect(ABC):
     ) -> Exchange:
         """As `Backend.request`. Raises BackendError; SessionGoneError = not processed, detect the era anew."""
 
-    def begin(self, method: str, params: bytes, *, name: str, client_capabilities: bytes) -> "Begun | None":
-        """Send a request now, if that needs no waiting. Raises BackendError."""
+    def begin(
+        self, method: str, fields: Mapping[str, Raw], *, name: str, headers: Headers, client_capabilities: bytes
+    ) -> "Begun | None":
+        """As `Backend.begin`."""
         return None
 
     @abstractmethod
@@ -128,9 +132,12 @@ class HttpDialect(Dialect):
         body: bytes,
         deadline: float,
         *,
+        once: Headers = (),
         most_bytes: int | None = None,
     ) -> HttpExchange:
-        response = await self._endpoint.send("POST", headers, body, deadline, idempotent=method in IDEMPOTENT)
+        response = await self._endpoint.send(
+            "POST", headers, body, deadline, once=once, idempotent=method in IDEMPOTENT
+        )
         return await self.judged(response, ident, deadline, most_bytes)
 
     async def judged(
@@ -252,13 +259,8 @@ class Begun:
         return result
 
     def _in_message(self, body: bytes) -> bytes | Unsettled:
-        try:
-            message = jsonrpc.decode(body)
-        except ValueError:
-            return Unsettled.OTHER
-        if message.id != self._ident or message.error is not None or message.method or message.result is None:
-            return Unsettled.OTHER
-        return message.result
+        result = jsonrpc.result_for(self._ident, body)
+        return Unsettled.OTHER if result is None else result
 
 
 def gone(status: int) -> SessionGoneError:

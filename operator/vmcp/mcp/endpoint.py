@@ -76,9 +76,18 @@ class Endpoint:
         return (*self._configured, ("accept", "text/event-stream"), *more)
 
     async def send(
-        self, method: str, headers: Headers, body: bytes, deadline: float, *, idempotent: bool = False, url: str = ""
+        self,
+        method: str,
+        headers: Headers,
+        body: bytes,
+        deadline: float,
+        *,
+        once: Headers = (),
+        idempotent: bool = False,
+        url: str = "",
     ) -> Response:
-        """The answer's head. `deadline` in loop time; `url` where it is not the address's own.
+        """The answer's head. `deadline` in loop time; `once`: headers of this request alone; `url` where it is not
+        the address's own.
 
         An idempotent request is repeated once on a new connection when a reused one ended before a byte of an answer:
         servers close idle connections as a rule, so that this is no sign of anything (design §3 rule 6).
@@ -86,7 +95,7 @@ class Endpoint:
         Raises:
             BackendError: no head by then.
         """
-        request = Request(method, url or self.address.url, headers, body, self.address.peer)
+        request = Request(method, url or self.address.url, headers, body, self.address.peer, once)
         now = asyncio.get_running_loop().time
         try:
             if not idempotent:
@@ -102,10 +111,10 @@ class Endpoint:
         except TransportError as error:
             raise BackendError(error.category, str(error), sent=error.sent) from None
 
-    def begin(self, headers: Headers, body: bytes) -> Pending | None:
+    def begin(self, headers: Headers, body: bytes, *, once: Headers = ()) -> Pending | None:
         """POST a call at once, where an idle connection is at hand. Raises BackendError: it cannot be sent at all."""
         try:
-            request = Request("POST", self.address.url, headers, body, self.address.peer)
+            request = Request("POST", self.address.url, headers, body, self.address.peer, once)
             return self._transport.begin(request, reuse_idle_seconds=CALL_REUSE_IDLE_SECONDS)
         except TransportError as error:
             raise BackendError(error.category, str(error), sent=error.sent) from None

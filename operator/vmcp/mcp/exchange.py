@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import answers, jsonrpc
@@ -13,6 +13,9 @@ from vmcp.mcp.errors import BackendError
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
 from vmcp.mcp.sse import Event, EventParser, EventTooLong
 from vmcp.mcp.transport import Response, TransportError
+
+if TYPE_CHECKING:
+    from vmcp.mcp.dialect import Era
 
 Send = Callable[[bytes], Awaitable[None]]
 """Posts a message of ours that gets no answer (a response, a notification). Raises BackendError."""
@@ -63,10 +66,12 @@ class Exchange(ABC):
     """One request under way. Iterate for the messages before the response, then (or at once) await `response`.
 
     Attributes:
+        era: in which it was asked; the backend may have been found to speak another one since, or none.
         streaming: messages may come before the response; False = just await `response`.
         request_id: id of the request on the wire, as JSON.
     """
 
+    era: "Era"
     streaming: bool
     request_id: bytes
 

@@ -44,22 +44,20 @@ class HttpTransport(Transport):
     ) -> Response:
         """The head of the answer; on a kept connection nothing but a future and a timer is made."""
         deadline = asyncio.get_running_loop().time() + timeout
-        head = self._head(request)
+        payload = self._payload(request)
         pool = self._pool(request)
         connection = None if fresh else pool.take(reuse_idle_seconds=reuse_idle_seconds)
         if connection is None:
             connection = await pool.acquire(deadline, fresh=fresh, reuse_idle_seconds=reuse_idle_seconds)
-        response = connection.exchange(_payload(head, request), bodiless=request.method == "HEAD")
+        response = connection.exchange(payload, bodiless=request.method == "HEAD")
         await response.head(deadline)
         return response
 
     def begin(self, request: Request, *, reuse_idle_seconds: float = 60.0) -> Pending | None:
         """Send on an idle connection, and wait for nothing."""
-        head = self._head(request)
+        payload = self._payload(request)
         connection = self._pool(request).take(reuse_idle_seconds=reuse_idle_seconds)
-        if connection is None:
-            return None
-        return connection.exchange(_payload(head, request), bodiless=False)
+        return None if connection is None else connection.exchange(payload, bodiless=False)
 
     async def close(self) -> None:
         """Close every connection; what is under way fails."""
@@ -81,21 +79,30 @@ class HttpTransport(Transport):
                 self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
         return pool
 
+    def _payload(self, request: Request) -> bytes:
+        """All that goes out. Raises TransportError: it cannot be sent."""
+        try:
+            head = self._head(request)
+            if request.once:
+                head += b"".join([_line(name, value) for name, value in request.once])
+        except ValueError as error:
+            raise TransportError(ErrorCategory.PROTOCOL, f"The request cannot be sent: {error}.", sent=False) from None
+        body = request.body
+        if body or request.method in ("POST", "PUT", "PATCH"):
+            return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+        return head + b"\r\n"
+
     def _head(self, request: Request) -> bytes:
-        """Request line and headers but Content-Length, made once for requests that share them."""
+        """Request line and headers, made once for requests that share them. Raises ValueError: they are none."""
         key = (request.method, request.url, request.headers)
         head = self._heads.get(key)
         if head is None:
             if len(self._heads) >= self._kept_heads:
                 self._heads.clear()
                 self._origins.clear()
-            try:
-                origin, target = parse_url(request.url)
-                head = _encode_head(request, origin, target)
-            except ValueError as error:
-                raise TransportError(
-                    ErrorCategory.PROTOCOL, f"The request cannot be sent: {error}.", sent=False
-                ) from None
+            origin, target = parse_url(request.url)
+            first = f"{request.method} {target} HTTP/1.1\r\nhost: {origin.authority}\r\n".encode("ascii")
+            head = first + b"".join([_line(name, value) for name, value in request.headers])
             self._heads[key] = head
             self._origins[request.url] = origin
         return head
@@ -112,19 +119,9 @@ class HttpTransport(Transport):
         )
 
 
-def _payload(head: bytes, request: Request) -> bytes:
-    body = request.body
-    if body or request.method in ("POST", "PUT", "PATCH"):
-        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
-    return head + b"\r\n"
-
-
-def _encode_head(request: Request, origin: Origin, target: str) -> bytes:
-    lines = [f"{request.method} {target} HTTP/1.1", f"host: {origin.authority}"]
-    for name, value in request.headers:
-        if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-            raise ValueError("a header name may hold letters, digits and - only")
-        if any(character in value for character in "\r\n\0") or not value.isascii():
-            raise ValueError(f"the value of header {name} holds a line break or is not ASCII")
-        lines.append(f"{name}: {value}")
-    return "\r\n".join((*lines, "")).encode("ascii")
+def _line(name: str, value: str) -> bytes:
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+        raise ValueError("a header name may hold letters, digits and - only")
+    if any(character in value for character in "\r\n\0") or not value.isascii():
+        raise ValueError(f"the value of header {name} holds a line break or is not ASCII")
+    return f"{name}: {value}\r\n".encode("ascii")

@@ -98,10 +98,21 @@ def decode(raw: bytes) -> Message:
     )
 
 
+def result_for(ident: bytes, raw: bytes) -> bytes | None:
+    """The result, where `raw` is a response with one to the request `ident`; None where it is anything else."""
+    try:
+        envelope = _decode_envelope(raw)
+    except (ValueError, RecursionError):
+        return None
+    if envelope.method or envelope.error is not None or bytes(envelope.id) != ident:
+        return None
+    return bytes(envelope.result) or None
+
+
 def encode_request(ident: bytes, method: str, params: bytes = b"") -> bytes:
     """A request; `ident` is the id as JSON, `params` a JSON object or empty for none."""
-    head = b'{"jsonrpc":"2.0","id":' + ident + b',"method":' + _encode(method)
-    return head + b',"params":' + params + b"}" if params else head + b"}"
+    head = b'{"jsonrpc":"2.0","id":%b,"method":%b' % (ident, _encode(method))
+    return b'%b,"params":%b}' % (head, params) if params else head + b"}"
 
 
 def encode_notification(method: str, params: bytes = b"") -> bytes:
@@ -112,7 +123,7 @@ def encode_notification(method: str, params: bytes = b"") -> bytes:
 
 def encode_result(ident: bytes, result: bytes) -> bytes:
     """A response; `ident` and `result` as JSON."""
-    return b'{"jsonrpc":"2.0","id":' + ident + b',"result":' + result + b"}"
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (ident, result)
 
 
 def encode_error(ident: bytes, error: JsonRpcError) -> bytes:

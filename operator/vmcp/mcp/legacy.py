@@ -1,8 +1,11 @@
 """Legacy over Streamable HTTP: `initialize`, then a session if the server issues one (mcp-wire §1)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+import itertools
+import secrets
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -28,6 +31,7 @@ from vmcp.mcp.transport import Response
 
 REVISIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 """Newest first; the first is offered."""
+_encode: Final = msgspec.json.Encoder().encode
 _WITH_VERSION_HEADER: Final = frozenset({"2025-11-25", "2025-06-18"})
 
 
@@ -37,6 +41,16 @@ class InitializeResult(msgspec.Struct, rename="camel"):
     protocol_version: str
     capabilities: JsonObject = {}
     server_info: JsonObject = {}
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSession:
+    """A session with a server, as far as another process must know it to go on with it. `ident` is a secret."""
+
+    ident: str
+    revision: str
+    capabilities: JsonObject
+    server_info: JsonObject
 
 
 class LegacyHttp(HttpDialect):
@@ -51,11 +65,26 @@ class LegacyHttp(HttpDialect):
         self.capabilities = opened.capabilities
         self.server_info = opened.server_info
         self.keeps_session = bool(session)
+        self._session = session
         kept: Headers = (("mcp-session-id", session),) if session else ()
         if self.revision in _WITH_VERSION_HEADER:
             kept += (("mcp-protocol-version", self.revision),)
         self._kept = kept
         self._headers = endpoint.post_headers(*kept)
+
+    @classmethod
+    def adopt(cls, endpoint: Endpoint, kept: KeptSession) -> "LegacyHttp":
+        """Go on with a session that another process opened."""
+        adopted = cls(endpoint, InitializeResult(kept.revision, kept.capabilities, kept.server_info), kept.ident)
+        # Both may have requests under way on it: their ids must differ.
+        adopted._ids = itertools.count(secrets.randbelow(2**40) + 2**20)
+        return adopted
+
+    def kept(self) -> KeptSession | None:
+        """What another process needs to go on with the session; None where the server keeps none."""
+        if not self._session:
+            return None
+        return KeptSession(self._session, self.revision, self.capabilities, self.server_info)
 
     async def ping(self, deadline: float) -> None:
         """`ping`, on the session if there is one."""
@@ -80,12 +109,15 @@ class LegacyHttp(HttpDialect):
         """POST the request on the session."""
         ident = b"%d" % next(self._ids)
         body = jsonrpc.encode_request(ident, method, params)
-        return await self._exchange(method, self._headers + plain(headers), ident, body, deadline)
+        return await self._exchange(method, self._headers, ident, body, deadline, once=plain(headers))
 
-    def begin(self, method: str, params: bytes, *, name: str, client_capabilities: bytes) -> Begun | None:
+    def begin(
+        self, method: str, fields: Mapping[str, Raw], *, name: str, headers: Headers, client_capabilities: bytes
+    ) -> Begun | None:
         """POST the request on the session, on an idle connection."""
         ident = b"%d" % next(self._ids)
-        pending = self._endpoint.begin(self._headers, jsonrpc.encode_request(ident, method, params))
+        body = jsonrpc.encode_request(ident, method, _encode(fields))
+        pending = self._endpoint.begin(self._headers, body, once=plain(headers) if headers else ())
         return None if pending is None else Begun(self, pending, ident)
 
     async def notify(self, message: bytes, deadline: float) -> None:

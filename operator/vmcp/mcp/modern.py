@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -29,6 +30,8 @@ from vmcp.mcp.jsonrpc import JsonRpcError, Message
 REVISION: Final = "2026-07-28"
 
 _META: Final = "io.modelcontextprotocol/"
+_MOST_KEPT_HEADERS: Final = 256
+"""Names are as many as tools, but URIs are without number."""
 _LISTEN_TO: Final = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
 
 
@@ -67,6 +70,7 @@ class Modern(HttpDialect):
         self._discover_headers = (*self._versioned, ("mcp-method", "server/discover"))
         self._discover_tail = b',"method":"server/discover","params":' + envelope(b"", b"{}", self._client_info) + b"}"
         self._discovered: bytes | None = None
+        self._headers: dict[tuple[str, str], Headers] = {}
         self.speaks = False
         self.settled = False
 
@@ -103,13 +107,17 @@ class Modern(HttpDialect):
         ident = b"%d" % next(self._ids)
         enveloped = envelope(params, client_capabilities, self._client_info, log_level)
         body = jsonrpc.encode_request(ident, method, enveloped)
-        return await self._exchange(method, self._addressed(method, name) + plain(headers), ident, body, deadline)
+        return await self._exchange(method, self._addressed(method, name), ident, body, deadline, once=plain(headers))
 
-    def begin(self, method: str, params: bytes, *, name: str, client_capabilities: bytes) -> Begun | None:
+    def begin(
+        self, method: str, fields: Mapping[str, Raw], *, name: str, headers: Headers, client_capabilities: bytes
+    ) -> Begun | None:
         """POST the request in its envelope, on an idle connection."""
         ident = b"%d" % next(self._ids)
-        body = jsonrpc.encode_request(ident, method, envelope(params, client_capabilities, self._client_info))
-        pending = self._endpoint.begin(self._addressed(method, name), body)
+        meta = Raw(_enveloped(bytes(fields.get("_meta", b"{}")), client_capabilities, self._client_info))
+        body = jsonrpc.encode_request(ident, method, _encode({**fields, "_meta": meta}))
+        once = plain(headers) if headers else ()
+        pending = self._endpoint.begin(self._addressed(method, name), body, once=once)
         return None if pending is None else Begun(self, pending, ident)
 
     async def notify(self, message: bytes, deadline: float) -> None:
@@ -151,8 +159,14 @@ class Modern(HttpDialect):
         return error.code == jsonrpc.UNSUPPORTED_VERSION or speaks_of_session(error)
 
     def _addressed(self, method: str, name: str) -> Headers:
-        headers = (*self._versioned, ("mcp-method", method))
-        return (*headers, ("mcp-name", header_text(name))) if name else headers
+        headers = self._headers.get((method, name))
+        if headers is None:
+            headers = (*self._versioned, ("mcp-method", method))
+            headers = (*headers, ("mcp-name", header_text(name))) if name else headers
+            if len(self._headers) >= _MOST_KEPT_HEADERS:
+                self._headers.clear()
+            self._headers[method, name] = headers
+        return headers
 
     def _learn(self, result: bytes) -> None:
         try:
@@ -167,7 +181,9 @@ class Modern(HttpDialect):
         self.speaks = REVISION in found.supported_versions
 
 
-_params_of = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode: Final = msgspec.json.Encoder().encode
+_params_of: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_MOST_KEPT_META_BYTES: Final = 2048
 
 
 def envelope(params: bytes, client_capabilities: bytes, client_info: bytes, log_level: str = "") -> bytes:
@@ -179,6 +195,31 @@ def envelope(params: bytes, client_capabilities: bytes, client_info: bytes, log_
     Raises:
         ValueError: `params` is not a JSON object.
     """
+    params = params.strip()
+    if b'"_meta"' not in params:
+        inner = params[1:-1].strip()
+        meta = _merged(b"{}", client_capabilities, client_info, log_level)
+        return b"{" + inner + (b"," if inner else b"") + b'"_meta":' + meta + b"}"
+    members = _params_of(params)
+    members["_meta"] = Raw(_merged(bytes(members.get("_meta", b"{}")), client_capabilities, client_info, log_level))
+    return _encode(members)
+
+
+def _enveloped(meta: bytes, client_capabilities: bytes, client_info: bytes) -> bytes:
+    # Nearly every call of a client says the same.
+    if len(meta) + len(client_capabilities) > _MOST_KEPT_META_BYTES:
+        return _merged(meta, client_capabilities, client_info)
+    return _kept(meta, client_capabilities, client_info)
+
+
+def _merged(meta: bytes, client_capabilities: bytes, client_info: bytes, log_level: str = "") -> bytes:
+    """A request's own `_meta` with what Modern requires. Raises ValueError: it is not a JSON object."""
+    theirs = _params_of(meta)
+    for key in ("protocolVersion", "clientCapabilities", "clientInfo"):
+        theirs.pop(_META + key, None)
+    if log_level:
+        theirs.pop(_META + "logLevel", None)
+    kept = _encode(theirs)[1:-1]
     ours = (
         b'"io.modelcontextprotocol/protocolVersion":"' + REVISION.encode() + b'",'
         b'"io.modelcontextprotocol/clientCapabilities":' + client_capabilities + b","
@@ -186,20 +227,10 @@ def envelope(params: bytes, client_capabilities: bytes, client_info: bytes, log_
     )
     if log_level:
         ours += b',"io.modelcontextprotocol/logLevel":"' + log_level.encode() + b'"'
-    params = params.strip()
-    if b'"_meta"' not in params:
-        inner = params[1:-1].strip()
-        return b"{" + inner + (b"," if inner else b"") + b'"_meta":{' + ours + b"}}"
-    members = _params_of(params)
-    theirs = members.pop("_meta", None)
-    meta = _params_of(theirs) if theirs is not None else {}
-    for key in ("protocolVersion", "clientCapabilities", "clientInfo"):
-        meta.pop(_META + key, None)
-    if log_level:
-        meta.pop(_META + "logLevel", None)
-    kept = msgspec.json.encode(meta)[1:-1]
-    members["_meta"] = Raw(b"{" + kept + (b"," if kept else b"") + ours + b"}")
-    return msgspec.json.encode(members)
+    return b"{" + kept + (b"," if kept else b"") + ours + b"}"
+
+
+_kept = lru_cache(maxsize=256)(_merged)
 
 
 def header_text(text: str) -> str:

@@ -1,14 +1,14 @@
 """From a URL to what HTTP/1.1 and a socket need of it."""
 
 import ipaddress
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
+
+import msgspec
 
 _KEEP = "%/:=&?~#+!$,;'@()*[]"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Scheme, host and port: what a connection is made to."""
 
     tls: bool

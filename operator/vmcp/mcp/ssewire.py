@@ -7,9 +7,6 @@ from contextlib import aclosing, suppress
 from typing import Final
 from urllib.parse import urljoin
 
-import msgspec
-from msgspec import Raw
-
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import answers, jsonrpc
 from vmcp.mcp.dialect import ASIDE_SECONDS, CHANGES, LISTEN_IDLE_SECONDS, Dialect, Era
@@ -19,6 +16,7 @@ from vmcp.mcp.exchange import UNSERVED, Deadline, Exchange, Reply, cancelled, is
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
 from vmcp.mcp.legacy import InitializeResult, agreed, initialize_params
 from vmcp.mcp.origin import parse_url
+from vmcp.mcp.progress import PROGRESS, token_of, told_under, with_token
 from vmcp.mcp.sse import Event
 from vmcp.mcp.transport import Response
 
@@ -135,7 +133,7 @@ class SseSession(Dialect):
         ident = b"%d" % next(self._ids)
         exchange = self._under_way[ident] = SseExchange(self, ident, deadline)
         # Clients choose their tokens each for itself; on the one stream they must differ.
-        params, exchange.token = _with_token(params, ident)
+        params, exchange.token = with_token(params, ident)
         try:
             body = jsonrpc.encode_request(ident, method, params)
             await self._post(body, headers, deadline, idempotent=method in IDEMPOTENT)
@@ -195,12 +193,10 @@ class SseSession(Dialect):
 
     def _of_a_call(self, message: Message) -> "tuple[SseExchange, Message] | None":
         """The call that a message belongs to. The stream does not say: progress does, and one call under way is it."""
-        if message.method == "notifications/progress" and message.params is not None:
-            fields = _fields_of(message.params)
-            call = self._under_way.get(bytes(fields.get("progressToken", b"")))
+        if message.method == PROGRESS:
+            call = self._under_way.get(token_of(message))
             if call is not None and call.token is not None:
-                fields["progressToken"] = Raw(call.token)
-                return call, jsonrpc.decode(jsonrpc.encode_notification(message.method, msgspec.json.encode(fields)))
+                return call, jsonrpc.decode(told_under(message, call.token))
         if len(self._under_way) == 1 and message.method not in _OF_NO_CALL:
             return next(iter(self._under_way.values())), message
         return None
@@ -292,24 +288,6 @@ class SseExchange(Exchange):
     def close(self) -> None:
         """Stop waiting."""
         self._session.forget(self.request_id)
-
-
-_fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
-
-
-def _with_token(params: bytes, token: bytes) -> tuple[bytes, bytes | None]:
-    """The params with another progress token, and the one they had; unchanged and None where they have none."""
-    if b"progressToken" not in params:
-        return params, None
-    try:
-        fields = _fields_of(params)
-        meta = _fields_of(fields["_meta"])
-        before = bytes(meta["progressToken"])
-    except (KeyError, ValueError):
-        return params, None
-    meta["progressToken"] = Raw(token)
-    fields["_meta"] = Raw(msgspec.json.encode(meta))
-    return msgspec.json.encode(fields), before
 
 
 async def open_session(endpoint: Endpoint, identity: Identity, deadline: float) -> SseSession:

@@ -5,7 +5,8 @@ The one implementation is `vmcp.mcp.http`; tests pass another instead of patchin
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from vmcp.api.category import ErrorCategory
 
@@ -37,8 +38,7 @@ class TransportError(Exception):
         self.sent = sent
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """How a host is reached: who may be connected to, and how its certificate is checked.
 
     Requests with equal peers and the same origin share a connection pool.
@@ -54,15 +54,20 @@ class Peer:
     verify: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP/1.1 request. Header names and values as they go out, without Host and Content-Length."""
+class Request(msgspec.Struct, frozen=True):
+    """One HTTP/1.1 request. Header names and values as they go out, without Host and Content-Length.
+
+    Attributes:
+        headers: those that other requests have too: their encoding is kept.
+        once: more headers, which no other request will share.
+    """
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
-    peer: Peer = field(default_factory=Peer)
+    peer: Peer = Peer()
+    once: tuple[tuple[str, str], ...] = ()
 
 
 class Response(ABC):

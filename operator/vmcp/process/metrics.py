@@ -43,6 +43,7 @@ class Sources:
     leading: Callable[[], bool]
     objects: Callable[[], Iterable[tuple[Findings, Sequence[Snapshot]]]]
     scheduler: Callable[[], SchedulerStatistics]
+    doubting: Callable[[], bool]
     writer: Callable[[], WriterStatistics]
     events: Callable[[], EventStatistics]
     queue: Callable[[], QueueStatistics]
@@ -134,6 +135,8 @@ class _OperatorCollector(Collector):
         )
         overdue = "How late the earliest check is that waits for a free slot."
         yield _gauge("vmcp_probe_overdue_seconds", overdue, scheduler.overdue_s)
+        doubting = "1 where so many backends began to fail at once that our own network is doubted; states are frozen."
+        yield _gauge("vmcp_probing_doubted", doubting, self._sources.doubting())
         yield _gauge("vmcp_probes_in_flight", "Checks under way.", scheduler.in_flight)
         yield _counter("vmcp_scheduler_stalls", "Times the process stood still for over a second.", scheduler.stalls)
 

@@ -22,6 +22,7 @@ from vmcp.health.snapshot import Circuit, Snapshot, Transition, told_of
 from vmcp.kube.client import Kube, connect
 from vmcp.kube.kinds import LEASE
 from vmcp.kube.lease import Alone, Leadership, Lease, LeaseLost, identity, lease_name, own_namespace
+from vmcp.kube.ownaccount import own_account
 from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport
 from vmcp.process.filelimit import FileLimit
@@ -35,6 +36,7 @@ from vmcp.process.vitals import Vitals
 from vmcp.reconcile.affected import affected
 from vmcp.reconcile.cache import Cache, Key
 from vmcp.reconcile.reconciler import Reconciler
+from vmcp.reconcile.workloads.servers import Servers
 from vmcp.status.events import EventRecorder, Reference
 from vmcp.status.news import is_urgent, may_wait_s
 from vmcp.status.writer import StatusWriter
@@ -57,6 +59,8 @@ class OperatorOptions:
         listen: where `/healthz`, `/readyz` and `/metrics` are answered; None = nowhere.
         leader_elect: work only while holding the Lease, so that a second process may wait for it.
         lease_namespace: where that Lease is; empty = the namespace of this pod.
+        lease_name: of that Lease; empty = one for the namespaces that are served.
+        manage_mcpservers: run MCPServers; otherwise another operator does, and they are only read.
     """
 
     kubeconfig: str | None = None
@@ -66,6 +70,8 @@ class OperatorOptions:
     listen: Address | None = None
     leader_elect: bool = False
     lease_namespace: str = ""
+    lease_name: str = ""
+    manage_mcpservers: bool = True
 
 
 async def operate(options: OperatorOptions) -> int:
@@ -97,11 +103,13 @@ async def operate(options: OperatorOptions) -> int:
 def _leadership(kube: Kube, options: OperatorOptions) -> Leadership:
     if not options.leader_elect:
         return Alone()
+    namespace = options.lease_namespace or own_namespace()
     return Lease(
         kube=kube,
-        namespace=options.lease_namespace or own_namespace(),
-        name=lease_name(options.namespaces),
+        namespace=namespace,
+        name=options.lease_name or lease_name(options.namespaces),
         identity=identity(),
+        owner=own_account(namespace),
     )
 
 
@@ -140,9 +148,18 @@ class _Operator:
             writer=self._writer,
             clock=clock,
             image=options.image,
+            servers=Servers(kube=writing, cache=self._cache, clock=clock, proxy_image=options.image)
+            if options.manage_mcpservers
+            else None,
         )
         self._events = EventRecorder(kube=writing, instance=socket.gethostname(), clock=clock)
-        self._resync = Resync(kube=kube, cache=self._cache, add=self._queue.add, namespaces=options.namespaces)
+        self._resync = Resync(
+            kube=kube,
+            cache=self._cache,
+            add=self._queue.add,
+            namespaces=options.namespaces,
+            with_servers=options.manage_mcpservers,
+        )
         self._leases = Leases(monitor=self._monitor, key_of=self._reconciler.key_of, now=clock.monotonic)
         self._vitals = Vitals(
             now=clock.monotonic,
@@ -169,7 +186,8 @@ class _Operator:
         self._filled = True
         log.info("caches are filled; watching %s", ", ".join(self._options.namespaces) or "all namespaces")
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(watch(inbox, Watching(self._age, self._options.namespaces)), name="watch")
+            watching = Watching(self._age, self._options.namespaces, self._options.manage_mcpservers)
+            loops.create_task(watch(inbox, watching), name="watch")
             loops.create_task(self._resync.run(), name="resync")
             loops.create_task(self._lead(), name="lead")
 
@@ -199,6 +217,7 @@ class _Operator:
                 leading=lambda: self._leadership.held,
                 objects=lambda: [(found, self._reconciler.snapshots(found.uid)) for found in self._reconciler.known()],
                 scheduler=self._monitor.statistics,
+                doubting=lambda: self._monitor.is_doubting,
                 writer=self._writer.statistics,
                 events=self._events.statistics,
                 queue=self._queue.statistics,

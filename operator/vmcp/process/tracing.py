@@ -1,27 +1,19 @@
-"""Traces of reconciles and probes, for whoever runs a collector: OTEL_EXPORTER_OTLP_ENDPOINT says where it is.
+"""Traces of reconciles and probes, for whoever runs a collector (`vmcp.otlp`); else nothing is wrapped."""
 
-Without that variable nothing of OpenTelemetry is imported and nothing is wrapped. Needs the extra `otel`.
-"""
-
-import logging
-import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-import vmcp
 from vmcp.health.monitor import Check
 from vmcp.health.outcome import Outcome
 from vmcp.health.target import Target
+from vmcp.otlp import collector
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
-ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 SERVICE = "vmcp-operator"
-SHUTDOWN_MS = 2000
 
 K = TypeVar("K")
-log = logging.getLogger(__name__)
 
 
 class Tracing:
@@ -64,19 +56,6 @@ class _TracedCheck(Check):
 
 
 def tracing() -> Tracing:
-    """By the environment: none where no collector is named, or where the extra is not installed, which is said."""
-    if not os.environ.get(ENDPOINT):
-        return Tracing()
-    try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    except ImportError:
-        log.warning("%s is set, but nothing is traced: install vmcp-operator[otel]", ENDPOINT)
-        return Tracing()
-    resource = Resource.create({"service.name": SERVICE, "service.version": vmcp.__version__})
-    provider = TracerProvider(resource=resource)
-    # Exports in a thread of its own; its queue is bounded, and what does not fit is dropped.
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return Tracing(provider.get_tracer(SERVICE), provider.shutdown)
+    """By the environment."""
+    found = collector(SERVICE)
+    return Tracing() if found is None else Tracing(found.tracer, found.shutdown)
