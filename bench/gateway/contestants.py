@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from bench.gateway import envoy, tree
 from bench.gateway.load import LOAD_CORE, Door
-from bench.health.envoy import binary
-from bench.health.process import Contestant, contestant, ours
+from bench.process import Contestant, contestant, envoy_binary, ours
 
 PATIENCE_S: Final = 90.0
 
@@ -132,7 +131,7 @@ def envoy_router(behind: Backends, count: int) -> Iterator[Running]:
         addresses = [address(number) for number in range(1, count + 1)]
         path.write_text(envoy.configuration(port, addresses, behind.legacy_port))
         flags = ("--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id")
-        with contestant([binary(), *flags, "--config-path", path], silent=True) as process:
+        with contestant([envoy_binary(), *flags, "--config-path", path], silent=True) as process:
             yield _ready(Running("envoy", Door(port, tool="b{backend}__{own}"), process.pid), count * behind.tools)
 
 

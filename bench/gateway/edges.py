@@ -13,7 +13,7 @@ from bench.gateway.calls import one_turn
 from bench.gateway.contestants import Running, free_port
 from bench.gateway.edgeserver import SERVERS
 from bench.gateway.load import Door, run_wrk
-from bench.health.process import contestant
+from bench.process import contestant
 
 CONNECTIONS: Final = 32
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.health.process import CHECKER_CORE
+from bench.process import CHECKER_CORE, pinned
 
 LOAD_CORE: Final = CHECKER_CORE + 1
 MODERN: Final = "2026-07-28"
@@ -147,11 +147,4 @@ def wrk_command(door: Door, requests: str, *, connections: int, seconds: float) 
     """Command and environment; `requests` is a file of requests that zero bytes separate."""
     command = [wrk_binary(), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", f"--timeout={_TIMEOUT_S}s"]
     command += ["--latency", "-s", str(_SCRIPT), f"http://{door.host}:{door.port}/mcp"]
-    return _pinned(command), {**os.environ, "REQUESTS": requests}
-
-
-def _pinned(command: list[str]) -> list[str]:
-    cores = sorted(os.sched_getaffinity(0))
-    if shutil.which("taskset") is None or len(cores) < 2:
-        return command
-    return ["taskset", "--cpu-list", str(cores[LOAD_CORE % len(cores)]), *command]
+    return pinned(command, LOAD_CORE), {**os.environ, "REQUESTS": requests}

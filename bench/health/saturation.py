@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.health import blackbox, envoy
-from bench.health.process import CHECKER_CORE, Backend, Contestant, backend, contestant, ours
+from bench.health.cheapbackend import Backend, backend
+from bench.process import CHECKER_CORE, Contestant, contestant, envoy_binary, ours
 
 ENDPOINTS = 200
 INTERVAL_S = 0.001
@@ -78,7 +79,7 @@ def _envoy(server: Backend) -> Iterator[Contestant]:
         bootstrap = Path(folder) / "envoy.json"
         bootstrap.write_text(envoy.configuration(_addresses(), server.port, INTERVAL_S))
         flags = ("--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id")
-        with contestant([envoy.binary(), *flags, "--config-path", bootstrap], silent=True) as checker:
+        with contestant([envoy_binary(), *flags, "--config-path", bootstrap], silent=True) as checker:
             yield checker
 
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bench.health.process import ours
+from bench.process import ours
 from bench.soak import fleet, plot
 from bench.soak.samples import Reading, read, sample
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.health.process import cpu_seconds
+from bench.process import cpu_seconds
 from prometheus_client.parser import text_string_to_metric_families
 
 _LATENESS: Final = "vmcp_probe_lateness_seconds_bucket"

