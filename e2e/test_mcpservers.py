@@ -30,7 +30,10 @@ async def test_broken_image_of_an_mcpserver_and_back(stage: Stage, pulled: Image
 
     await _image(stage, pulled.backend)
     await scenario.until("image mended: MCPServer Ready", lambda: _phase(stage, "Ready"), limit_s=180)
-    await scenario.until("circuit closed", lambda: stage.is_closed("tools", "run"), limit_s=120)
+    closed = await scenario.until("circuit closed", lambda: stage.is_closed("tools", "run"), limit_s=120)
+    assert closed is not None
+    for step in closed.transitions or []:
+        print(f"{step.time:%T} {step.before} -> {step.after}: {step.reason}")
     assert await _echoed(stage, "run_echo", "again") == "again"
 
 

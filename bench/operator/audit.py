@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _WRITES: Final = ("create", "update", "patch", "delete", "deletecollection")
 
@@ -39,9 +39,8 @@ def calls(log: Path, pid: int, began: float, ended: float) -> Calls:
     ours = re.compile(rf"^vmcp-operator/.*; {pid}\)|^kopf/")
     found: Counter[str] = Counter()
     for entry in _entries(log):
-        if entry.get("stage") != "ResponseComplete" and entry.get("verb") != "watch":
-            continue
-        if entry.get("verb") == "watch" and entry.get("stage") != "ResponseStarted":
+        # A watch is complete only when it ends: it counts when it begins.
+        if entry["stage"] != ("ResponseStarted" if entry["verb"] == "watch" else "ResponseComplete"):
             continue
         came = datetime.fromisoformat(entry["requestReceivedTimestamp"]).timestamp()
         if began <= came < ended and ours.search(entry.get("userAgent", "")):
@@ -51,7 +50,7 @@ def calls(log: Path, pid: int, began: float, ended: float) -> Calls:
     return Calls(found)
 
 
-def _entries(log: Path) -> Iterator[dict[str, object] | dict[str, dict[str, str]]]:
+def _entries(log: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(log.parent.glob(f"{log.stem}*{log.suffix}")):
         with path.open() as lines:
             for line in lines:

@@ -42,7 +42,8 @@ class Stage:
     """See the module's text.
 
     Attributes:
-        tasks: what runs as long as the stage does, such as watches.
+        tasks: what runs as long as the stage does.
+        watches: those of them that have no end of their own.
     """
 
     control_plane: ControlPlane
@@ -52,6 +53,7 @@ class Stage:
     metrics_port: int
     backends_port: int
     tasks: asyncio.TaskGroup
+    watches: list[asyncio.Task[None]] = field(default_factory=list)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def apply(self, obj: JsonObject) -> None:
@@ -120,7 +122,7 @@ class Stage:
                 except (Refused, Unreachable):
                     await asyncio.sleep(_AGAIN_S)
 
-        self.tasks.create_task(follow(), name=f"watch {path}")
+        self.watches.append(self.tasks.create_task(follow(), name=f"watch {path}"))
         await asyncio.wait_for(listed.wait(), PATIENCE_S)
 
 
@@ -136,8 +138,8 @@ async def stage() -> AsyncIterator[Stage]:
                 made = Stage(control_plane, cluster, backends, operator, port, int(backends.line()), tasks)
                 await until(lambda: _answers(made), "the operator answers")
                 yield made
-                for task in tuple(tasks._tasks):  # type: ignore[attr-defined]
-                    task.cancel()
+                for watch in made.watches:
+                    watch.cancel()
         finally:
             operator.stop(20)
 

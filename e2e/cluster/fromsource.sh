@@ -50,16 +50,20 @@ C
   binary_image "pause:$pause_tag" "$work/pause"
   cp "$kube_bin/kube-proxy" "$work/"
   printf 'FROM kind-base:source\nCOPY kube-proxy /usr/local/bin/\nENTRYPOINT ["kube-proxy"]\n' >"$work/Dockerfile"
-  docker build -q -t "$registry/kube-proxy:$version" "$work" >/dev/null
+  image_from "$registry/kube-proxy:$version" "$work"
   control_plane_images+=("$registry/kube-proxy:$version")
   rm -rf "$work"
+}
+
+image_from() { # image_from IMAGE FOLDER
+  docker build -q -t "$1" "$2" >"$cache/docker-build.log" 2>&1 || { tail -5 "$cache/docker-build.log"; exit 1; }
 }
 
 binary_image() { # binary_image NAME BINARY
   local work; work=$(mktemp -d)
   install -m755 "$2" "$work/$(basename "$2")"
   printf 'FROM scratch\nCOPY * /usr/local/bin/\nENV PATH=/usr/local/bin\nENTRYPOINT ["%s"]\n' "$(basename "$2")" >"$work/Dockerfile"
-  docker build -q -t "$registry/$1" "$work" >/dev/null
+  image_from "$registry/$1" "$work"
   control_plane_images+=("$registry/$1")
   rm -rf "$work"
 }

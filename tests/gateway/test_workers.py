@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -267,3 +268,33 @@ async def test_a_port_that_is_taken_and_a_bad_file_are_refused_once(tmp_path: Pa
     broken = tmp_path / "broken.yaml"
     broken.write_text("{}")
     assert (await refusal(broken, free_port())).count("vmcp serve: ") == 1
+
+
+DYING = """
+import sys, time
+from pathlib import Path
+from vmcp.gateway.workers import Workers
+
+def work(index, parent):
+    with Path(sys.argv[1]).open("a") as file:
+        file.write(f"{time.monotonic()}\\n")
+    return 1
+
+sys.exit(Workers(1, work, stopping=lambda: None, fatal=2).run())
+"""
+
+
+async def test_a_worker_that_dies_at_once_is_started_less_and_less_often(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DYING, str(starts), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await until(lambda: starts.exists() and len(starts.read_text().splitlines()) >= 4)
+    finally:
+        process.terminate()
+    times = [float(line) for line in starts.read_text().splitlines()]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert all(gap >= least for gap, least in zip(gaps, (0.1, 0.2, 0.4), strict=False))
+    async with asyncio.timeout(STOP_S):
+        await process.wait()

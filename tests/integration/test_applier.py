@@ -12,7 +12,7 @@ from tests.api import samples
 from vmcp.api.kinds import VIRTUAL_MCP_SERVER, Kind
 from vmcp.kube.client import JsonObject, Kube, KubeError, NotFound, connect
 from vmcp.kube.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE
-from vmcp.reconcile.applier import REPLICAS_BEFORE, STOPPED, Applier, NameTaken, NotYet
+from vmcp.reconcile.applier import REPLICAS_BEFORE, ROLLOUT_NUMBER, STOPPED, Applier, NameTaken, NotYet
 from vmcp.reconcile.desired import Owned, desired
 from vmcp.reconcile.plan import Surroundings, plan
 from vmcp_dev.controlplane import ControlPlane
@@ -132,6 +132,19 @@ async def test_what_the_watch_shows_as_applied_is_not_even_asked_for(stage: Stag
     for owned in stage.desired():
         seen = applied[owned.kind.name]
         assert await unreachable.apply(owned, stage.owner, seen) is seen
+
+
+async def test_the_number_that_kubernetes_gives_a_rollout_is_nobodys_change(stage: Stage) -> None:
+    deployment = next(owned for owned in stage.desired() if owned.kind == DEPLOYMENT)
+    await stage.applier.apply(deployment, stage.owner, None)
+    async with asyncio.timeout(60):
+        while True:
+            seen = await stage.kube.get(DEPLOYMENT, stage.namespace, deployment.name)
+            if ROLLOUT_NUMBER in (seen["metadata"].get("annotations") or {}):
+                break
+            await asyncio.sleep(0.1)
+    stage.applier._kube = None  # type: ignore[assignment]
+    assert await stage.applier.apply(deployment, stage.owner, seen) is seen
 
 
 async def test_an_object_that_was_deleted_comes_back(stage: Stage) -> None:

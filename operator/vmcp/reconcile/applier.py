@@ -22,6 +22,9 @@ STOPPED = "toolhive.stacklok.dev/stopped"
 REPLICAS_BEFORE = "toolhive.stacklok.dev/replicas-before-stop"
 """Annotation beside it: the number that `resume` gives back. Whoever scaled it lost the field to the stop."""
 
+ROLLOUT_NUMBER = "deployment.kubernetes.io/revision"
+"""Kubernetes writes it into a Deployment after each rollout: taken for somebody's change, it cost an apply of each."""
+
 
 class NameTaken(Exception):
     """An object of the wanted name exists that the owner does not control; it was not touched.
@@ -302,8 +305,9 @@ def _version(kind: Kind, obj: JsonObject) -> str:
     if "generation" not in metadata and kind != LEASE:
         return str(metadata["resourceVersion"])
     ours = ("uid", "generation", "labels", "ownerReferences")
-    parts = ours if kind == LEASE else (*ours, "annotations")
-    return json.dumps([metadata.get(part) for part in parts], sort_keys=True)
+    annotations = {} if kind == LEASE else metadata.get("annotations") or {}
+    told = {name: value for name, value in annotations.items() if name != ROLLOUT_NUMBER}
+    return json.dumps([*(metadata.get(part) for part in ours), told], sort_keys=True)
 
 
 def _with_uid(body: JsonObject, current: JsonObject) -> JsonObject:
