@@ -36,7 +36,7 @@ async def measure(objects: int, rest_s: float) -> dict[str, object]:
         await on.until_idle()
         await asyncio.sleep(SETTLE_S)
         _tell("at rest")
-        figures = {f"burst_{objects}_s": burst_s} | await _rest(on, objects, rest_s)
+        figures = {"fleet_objects": objects, f"burst_{objects}_s": burst_s} | await _rest(on, objects, rest_s)
         figures |= await flips.to_status(on, fleet, statuses)
         _tell("flips are over")
         figures |= await _gateways(on, objects)

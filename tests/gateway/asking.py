@@ -42,6 +42,8 @@ class Seen:
         self.subscribed: list[str] = []
         self.levels: list[str] = []
         self.methods: list[str] = []
+        self.opened: list[dict[str, Any]] = []
+        """Capabilities of each client that initialized."""
         self.deleted = 0
         self.streams = 0
 
@@ -156,7 +158,10 @@ class Counting:
             message = await receive()
             if message.get("body"):
                 with contextlib.suppress(ValueError):
-                    self._seen.methods.append(json.loads(message["body"]).get("method", "response"))
+                    body = json.loads(message["body"])
+                    self._seen.methods.append(body.get("method", "response"))
+                    if body.get("method") == "initialize":
+                        self._seen.opened.append(body["params"]["capabilities"])
             return message
 
         streams = scope.get("method") == "GET"

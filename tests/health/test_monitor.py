@@ -8,6 +8,7 @@ from tests.health.fleet import REFUSED, Fleet, now, target
 
 from vmcp.api.category import ErrorCategory
 from vmcp.health.breaker import EarlyEnd
+from vmcp.health.monitor import SETTLES_S
 from vmcp.health.outcome import Outcome
 from vmcp.health.snapshot import Circuit, Health, Snapshot
 
@@ -90,7 +91,7 @@ def test_while_open_nothing_is_sent_and_a_wish_for_a_check_does_not_open_the_way
     fleet.runs(act)
 
 
-@pytest.mark.parametrize("cause", list(EarlyEnd))
+@pytest.mark.parametrize("cause", [cause for cause in EarlyEnd if cause is not EarlyEnd.TARGET_READY])
 def test_a_named_cause_tries_it_at_once(fleet: Fleet, cause: EarlyEnd) -> None:
     async def act() -> None:
         fleet.backends.answers["a-1"] = REFUSED
@@ -101,6 +102,21 @@ def test_a_named_cause_tries_it_at_once(fleet: Fleet, cause: EarlyEnd) -> None:
         assert fleet.changes[-1].transition is not None
         assert fleet.changes[-1].transition.reason == cause.value
         await asyncio.sleep(0.01)
+        assert fleet.seen("a").circuit is Circuit.CLOSED
+
+    fleet.runs(act)
+
+
+def test_a_target_that_became_ready_is_tried_when_its_service_leads_there(fleet: Fleet) -> None:
+    async def act() -> None:
+        fleet.backends.answers["a-1"] = REFUSED
+        fleet.monitor.set_targets("uid", [target("a")])
+        await fleet.until_open("a")
+        fleet.monitor.end_open_time("uid", "a", EarlyEnd.TARGET_READY)
+        await asyncio.sleep(SETTLES_S / 2)
+        assert fleet.seen("a").circuit is Circuit.HALF_OPEN
+        fleet.backends.answers.clear()
+        await asyncio.sleep(SETTLES_S)
         assert fleet.seen("a").circuit is Circuit.CLOSED
 
     fleet.runs(act)

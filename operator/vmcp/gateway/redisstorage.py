@@ -1,4 +1,8 @@
-"""Storage in Redis: keys that expire, and one channel for what the replicas tell each other."""
+"""Storage in Redis: keys that expire, and one channel for what the replicas tell each other.
+
+Whatever the library raises means that Redis is away: besides its own errors that may be a RuntimeError of a connection
+that was closed under it, and none of them may end a gateway.
+"""
 
 import asyncio
 import logging
@@ -10,7 +14,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError
 
 from vmcp.gateway.storage import WAIT_S, Storage
 
@@ -98,7 +102,7 @@ class RedisStorage(Storage):
         try:
             async with asyncio.timeout(WAIT_S):
                 await self._redis.aclose()
-        except (RedisError, OSError, TimeoutError):
+        except Exception:
             # It was not there to say goodbye to.
             return
 
@@ -121,7 +125,7 @@ class RedisStorage(Storage):
                         pass
                 retry_s = FIRST_RETRY_S
                 await self._hear(channel, heard, present)
-            except (RedisError, OSError, TimeoutError) as error:
+            except Exception as error:
                 self._is_away(error)
             finally:
                 await self._leave(channel)
@@ -149,7 +153,7 @@ class RedisStorage(Storage):
         try:
             async with asyncio.timeout(WAIT_S):
                 await channel.aclose()
-        except (RedisError, OSError, TimeoutError):
+        except Exception:
             return
 
     async def _ask(self, request: Callable[[], Awaitable[Any]]) -> Any:
@@ -159,7 +163,7 @@ class RedisStorage(Storage):
                 # At the start nobody knows yet.
                 await self._settled.wait()
                 return await request() if self._present else None
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:
             self.on_failure()
             self._is_away(error)
             return None

@@ -34,6 +34,9 @@ GRACE_S = 0.5
 STOOD_STILL_S = 1.0
 """A check that took this much longer than it can was held up by us, and says nothing of the backend."""
 
+SETTLES_S = 1.5
+"""A Service leads to a pod this long after the pod is ready: earlier, a trial finds nobody and reopens the circuit."""
+
 FIRST_SPREAD_S = 1.0
 """First checks are spread over at least this."""
 
@@ -163,14 +166,17 @@ class Monitor:
             self._hasten((owner, name), self._clock.monotonic())
 
     def end_open_time(self, owner: str, name: str, cause: EarlyEnd) -> None:
-        """End an open time early for a named cause, and make a check due now whatever the circuit's state."""
+        """End an open time early for a named cause, and make a check due, whatever the circuit's state.
+
+        It is due now, or as soon as a target that became ready can be reached.
+        """
         watched = self._owners.get(owner, {}).get(name)
         if watched is None or watched.target.never_call:
             return
         now, wall = self._clock.monotonic(), self._clock.wall()
         record, transition = tracker.end_open_time(watched.record, watched.target.policy, cause, now, wall)
         change = self._keep(owner, watched, record, transition)
-        self._hasten((owner, name), now)
+        self._hasten((owner, name), now + SETTLES_S if cause is EarlyEnd.TARGET_READY else now)
         if transition is not None:
             self._changed(change)
 
