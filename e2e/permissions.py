@@ -1,7 +1,7 @@
 """What an account may do by its roles, and what it did by the audit log."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -54,8 +54,16 @@ def while_installed(events: Iterable[dict[str, Any]], spans: Iterable[Span]) -> 
 
 
 def used(events: Iterable[dict[str, Any]]) -> set[Right]:
-    """What calls needed that were let through."""
-    return {right for event in events if (right := _of(event)) and not _refused(event)}
+    """What calls needed that were let through. An apply that makes the object needs `create` beside `patch`."""
+    rights = set()
+    for event in events:
+        right = _of(event)
+        if right is None or _refused(event):
+            continue
+        rights.add(right)
+        if right.verb == "patch" and event.get("responseStatus", {}).get("code") == 201:
+            rights.add(replace(right, verb="create"))
+    return rights
 
 
 def refused(events: Iterable[dict[str, Any]]) -> set[Right]:

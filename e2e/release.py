@@ -72,10 +72,6 @@ class Release:
         answer = await api.get(f"/api/v1/namespaces/{self.namespace}/pods", params=selector)
         return list(answer.raise_for_status().json()["items"])
 
-    def remove(self, pod: str) -> None:
-        """Delete one of them without grace."""
-        self._kind.kubectl("-n", self.namespace, "delete", "pod", pod, "--force", "--grace-period=0")
-
     async def leader(self, api: httpx.AsyncClient) -> str:
         """Who holds the Lease; empty = nobody."""
         return str((await self._lease(api)).get("holderIdentity") or "")

@@ -30,7 +30,7 @@ async def test_session_survives_the_death_of_either_gateway_pod(
         assert len(calls.dropped) == lost, calls.dropped[lost:]
     scenario.note("calls answered", calls.answered, "")
     # What was under way in a pod, and what was sent there before the Service knew of its death.
-    scenario.note("calls lost with the two pods", lost, "", limit=40)
+    scenario.note("calls lost with the two pods", lost, "", limit=200)
     assert all("Connect" in each or "Read" in each or "Protocol" in each for each in calls.dropped), calls.dropped
 
 

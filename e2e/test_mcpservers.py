@@ -20,6 +20,7 @@ async def test_broken_image_of_an_mcpserver_and_back(stage: Stage, pulled: Image
     await scenario.until("MCPServer Ready", lambda: _phase(stage, "Ready"), limit_s=180)
     await stage.apply(fleet.gateway("tools", "tools"))
     await until("gateway Ready", lambda: stage.ready("tools"), limit_s=180)
+    await stage.reachable("tools")
     assert await _echoed(stage, "run_echo", "once") == "once"
 
     await _image(stage, faults.BROKEN_IMAGE)
@@ -44,6 +45,7 @@ async def test_transports_by_port(stage: Stage, pulled: Images, scenario: Scenar
     )
     await stage.apply(fleet.group("tools"), server, fleet.gateway("tools", "tools"))
     await scenario.until(f"{transport}: all Ready", lambda: stage.ready("tools"), limit_s=240)
+    await stage.reachable("tools")
     assert await _echoed(stage, "run_echo", transport) == transport
 
 
@@ -52,6 +54,7 @@ async def test_stdio_and_a_broken_attach(stage: Stage, pulled: Images, scenario:
     await scenario.until("stdio MCPServer Ready", lambda: _phase(stage, "Ready"), limit_s=240)
     await stage.apply(fleet.gateway("tools", "tools"))
     await until("gateway Ready", lambda: stage.ready("tools"), limit_s=180)
+    await stage.reachable("tools")
     assert await _echoed(stage, "run_echo", "through stdin") == "through stdin"
 
     restarts = await _restarts(stage)

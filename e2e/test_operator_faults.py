@@ -59,14 +59,13 @@ async def test_leader_killed(stage: Stage, pulled: Images, operator: Release, sc
     (pod,) = (pod for pod in pods if leader.startswith(pod["metadata"]["name"]))
     async with calling(await stage.url("tools"), "good_echo", clients=2) as good:
         killed = datetime.now(UTC)
-        await asyncio.gather(
-            asyncio.to_thread(operator.remove, pod["metadata"]["name"]),
-            stage.kubectl("scale", "deployment/bad", "--replicas=0"),
-        )
+        faults.kill(stage.kind, pod)
+        await stage.kubectl("scale", "deployment/bad", "--replicas=0")
         await scenario.until(
-            "the other replica leads", lambda: operator.leading_since(stage.api, killed, leader), limit_s=60
+            "leader killed: another leads", lambda: operator.leading_since(stage.api, killed, leader), limit_s=60
         )
         await scenario.until("a backend that died meanwhile is out", lambda: stage.is_open("tools", "bad"), limit_s=120)
+        scenario.note("leader killed: that status is written", (datetime.now(UTC) - killed).total_seconds(), limit=120)
         await good.more(10, limit_s=60)
     assert not good.dropped, good.dropped
 

@@ -25,6 +25,7 @@ async def test_remote_proxy_gets_a_header_from_a_secret(stage: Stage, pulled: Im
         fleet.gateway("tools", "tools"),
     )
     await scenario.until("Ready", lambda: stage.ready("tools"), limit_s=180)
+    await stage.reachable("tools")
 
     async def header() -> str:
         async with Client(await stage.url("tools"), cache=None) as client:

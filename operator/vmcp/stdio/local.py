@@ -13,6 +13,8 @@ from vmcp.stdio.stderr import Stderr
 CHUNK_BYTES: Final = 64 * 1024
 GRACE_S: Final = 2.0
 """From the end of its stdin to SIGTERM, and from there to SIGKILL."""
+KILLED_S: Final = 30.0
+"""A killed process is gone within this, on the busiest machine."""
 
 
 class Command(Source):
@@ -70,8 +72,10 @@ class _Process(Attach):
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
         with suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(KILLED_S):
                 await self._process.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
                 # What it said last may say why it ended.
                 await self._complaints
         self._complaints.cancel()
