@@ -14,6 +14,7 @@ from vmcp.kube.kinds import CONFIG_MAP, DEPLOYMENT, LEASE, ROLE, ROLE_BINDING, S
 from vmcp.reconcile import names
 from vmcp.reconcile.members import CaBundle, SecretHeader
 from vmcp.reconcile.podtemplate import merged
+from vmcp.reconcile.restricted import container_security, http_probe, pod_security
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def _pod(wanted: Wanted) -> JsonObject:
     pod: JsonObject = {
         "serviceAccountName": _service_account(wanted),
         "terminationGracePeriodSeconds": 30,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": pod_security(),
         "containers": [_container(wanted)],
         "volumes": [
             {"name": "vmcp-config", "configMap": {"name": names.config_map_name(wanted.name)}},
@@ -225,17 +226,13 @@ def _container(wanted: Wanted) -> JsonObject:
             *_redis_password(wanted.spec.session_storage),
             *(_header_variable(header) for header in wanted.secret_headers),
         ],
-        "livenessProbe": _probe("/health", initial=30, period=10, timeout=5),
-        "readinessProbe": _probe("/readyz", initial=1, period=5, timeout=3),
+        "livenessProbe": http_probe("/health", initial=30, period=10, timeout=5),
+        "readinessProbe": http_probe("/readyz", initial=1, period=5, timeout=3),
         "resources": {
             "requests": {"cpu": "100m", "memory": "128Mi"},
             "limits": {"cpu": "500m", "memory": "512Mi"},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": container_security(),
         "volumeMounts": [
             {"name": "vmcp-config", "mountPath": names.CONFIG_FOLDER, "readOnly": True},
             *(
@@ -261,16 +258,6 @@ def _header_variable(header: SecretHeader) -> JsonObject:
     # Optional: one backend's missing Secret must not keep the pod, and with it every other backend, from starting.
     reference = {"name": header.secret, "key": header.key, "optional": True}
     return {"name": header.variable, "valueFrom": {"secretKeyRef": reference}}
-
-
-def _probe(path: str, *, initial: int, period: int, timeout: int) -> JsonObject:
-    return {
-        "httpGet": {"path": path, "port": "http"},
-        "initialDelaySeconds": initial,
-        "periodSeconds": period,
-        "timeoutSeconds": timeout,
-        "failureThreshold": 3,
-    }
 
 
 def _ca_volume(bundle: CaBundle) -> JsonObject:

@@ -3,6 +3,7 @@
 from vmcp.api.mcpserver import MCPServerSpec
 from vmcp.kube.client import JsonObject
 from vmcp.kube.kinds import ROLE
+from vmcp.reconcile.restricted import container_security, http_probe, pod_security
 from vmcp.reconcile.workloads import names
 from vmcp.reconcile.workloads.server import pull_secrets
 
@@ -51,7 +52,7 @@ def _pod(namespace: str, name: str, spec: MCPServerSpec, image: str) -> JsonObje
     """Meets the restricted Pod Security Standard."""
     pod: JsonObject = {
         "serviceAccountName": names.proxy_name(name),
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": pod_security(),
         "containers": [_container(namespace, name, spec, image)],
     }
     if secrets := pull_secrets(spec):
@@ -74,28 +75,14 @@ def _container(namespace: str, name: str, spec: MCPServerSpec, image: str) -> Js
             f"--port={spec.proxy_port}",
         ],
         "ports": [{"name": "http", "containerPort": spec.proxy_port, "protocol": "TCP"}],
-        "livenessProbe": _probe("/health", initial=10, period=10, timeout=5),
-        "readinessProbe": _probe("/readyz", initial=1, period=2, timeout=2),
+        "livenessProbe": http_probe("/health", initial=10, period=10, timeout=5),
+        "readinessProbe": http_probe("/readyz", initial=1, period=2, timeout=2),
         "resources": {
             "requests": {"cpu": "10m", "memory": "64Mi"},
             "limits": {"cpu": "500m", "memory": "256Mi"},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": container_security(),
     }
     if environment:
         container["env"] = [{"name": item.name, "value": item.value} for item in environment]
     return container
-
-
-def _probe(path: str, *, initial: int, period: int, timeout: int) -> JsonObject:
-    return {
-        "httpGet": {"path": path, "port": "http"},
-        "initialDelaySeconds": initial,
-        "periodSeconds": period,
-        "timeoutSeconds": timeout,
-        "failureThreshold": 3,
-    }
