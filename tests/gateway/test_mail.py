@@ -6,7 +6,7 @@ import socket
 import pytest
 from tests.gateway.world import until
 
-from vmcp.gateway.mail import Boxes, Letter, Mail
+from vmcp.gateway.workers.mail import Boxes, Letter, Mail
 
 
 @pytest.fixture

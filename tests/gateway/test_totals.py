@@ -3,7 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from vmcp.gateway.metrics import Metrics
-from vmcp.gateway.totals import summed, without_gauges
+from vmcp.gateway.workers.totals import summed, without_gauges
 
 
 def worker(calls: int, sessions: int) -> bytes:

@@ -274,7 +274,7 @@ async def test_a_port_that_is_taken_and_a_bad_file_are_refused_once(tmp_path: Pa
 DYING = """
 import sys, time
 from pathlib import Path
-from vmcp.gateway.workers import Workers
+from vmcp.gateway.workers.parent import Workers
 
 def work(index, parent):
     with Path(sys.argv[1]).open("a") as file:

@@ -13,7 +13,6 @@ from vmcp.api.gatewayconfig import GatewayConfig
 from vmcp.gateway.accesslog import AccessLog
 from vmcp.gateway.catalog import Catalog
 from vmcp.gateway.changes import Changes
-from vmcp.gateway.colleagues import Colleagues
 from vmcp.gateway.dialogue import Dialogues
 from vmcp.gateway.edge import Edge
 from vmcp.gateway.filewatch import watch_file
@@ -25,15 +24,12 @@ from vmcp.gateway.lane import Lanes
 from vmcp.gateway.legacy import Legacy, own_welcome
 from vmcp.gateway.links import MAX_LINKS, Links
 from vmcp.gateway.listing import Listed
-from vmcp.gateway.mail import Mail
 from vmcp.gateway.metrics import Metrics
 from vmcp.gateway.modern import Modern
-from vmcp.gateway.moving import Arrivals
 from vmcp.gateway.outside import Outside
 from vmcp.gateway.pages import Pages
 from vmcp.gateway.passive import Ear, Passive
 from vmcp.gateway.passthrough import Passthrough
-from vmcp.gateway.replicas import Replicas
 from vmcp.gateway.router import Router
 from vmcp.gateway.seal import Seal
 from vmcp.gateway.secretheaders import lacks_secret_header
@@ -45,11 +41,15 @@ from vmcp.gateway.settings import (
     of_the_user,
     servable,
 )
-from vmcp.gateway.storage import Storage
-from vmcp.gateway.team import LEADER
+from vmcp.gateway.sharing.replicas import Replicas
+from vmcp.gateway.sharing.storage import Storage
 from vmcp.gateway.tracing import SERVICE, Tracing
 from vmcp.gateway.upstream import Upstream
 from vmcp.gateway.view import View
+from vmcp.gateway.workers.colleagues import Colleagues
+from vmcp.gateway.workers.mail import Mail
+from vmcp.gateway.workers.moving import Arrivals
+from vmcp.gateway.workers.team import LEADER
 from vmcp.health.probe import Probe
 from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport

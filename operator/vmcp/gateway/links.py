@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from vmcp.api.category import ErrorCategory
-from vmcp.gateway.memory import Kept
+from vmcp.gateway.sharing.memory import Kept
 from vmcp.gateway.upstream import Upstream
 from vmcp.mcp.backend import Backend, BackendError, Era, Message, Reply
 from vmcp.mcp.errors import SessionGoneError

@@ -12,9 +12,9 @@ from msgspec import Raw
 from vmcp.gateway.answer import rpc_error
 from vmcp.gateway.ask import LOG_LEVELS, Ask
 from vmcp.gateway.links import ASIDE_S, Link, Links
-from vmcp.gateway.memory import Kept, Memory
 from vmcp.gateway.questions import CAPABILITY_OF
 from vmcp.gateway.sessions import Session
+from vmcp.gateway.sharing.memory import Kept, Memory
 from vmcp.gateway.unavailable import failed, unavailable
 from vmcp.gateway.upstream import Upstream
 from vmcp.mcp import jsonrpc

@@ -10,9 +10,7 @@ from typing import Final
 
 import uvloop
 
-from vmcp.gateway.crew import REFUSED_EXIT, Place, run_workers
 from vmcp.gateway.gateway import Gateway
-from vmcp.gateway.moving import Arrivals
 from vmcp.gateway.serving import Server, configured, listen
 from vmcp.gateway.settings import (
     Home,
@@ -22,6 +20,8 @@ from vmcp.gateway.settings import (
     session_seal,
     session_storage,
 )
+from vmcp.gateway.workers.crew import REFUSED_EXIT, Place, run_workers
+from vmcp.gateway.workers.moving import Arrivals
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from msgspec import Raw
 
 from vmcp.gateway.changes import Changed, Changes, Listener
 from vmcp.gateway.flight import Underway
-from vmcp.gateway.memory import Kept
 from vmcp.gateway.questions import CAPABILITY_OF, Questions
 from vmcp.gateway.replay import Budget, Channel, Replay
 from vmcp.gateway.seal import Seal
+from vmcp.gateway.sharing.memory import Kept
 
 ANONYMOUS = "anonymous"
 """The identity of a caller that nobody asked who he is."""

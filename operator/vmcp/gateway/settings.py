@@ -14,7 +14,7 @@ from vmcp.gateway.kubewatch import ServiceAccount
 from vmcp.gateway.limits import Limits
 from vmcp.gateway.seal import KeyProblem, Seal
 from vmcp.gateway.secretheaders import with_secret_headers
-from vmcp.gateway.storage import Storage
+from vmcp.gateway.sharing.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def session_storage(config: GatewayConfig, environ: Mapping[str, str] = os.envir
         raise Refused("sessionStorage.address: with provider redis it is host:port, such as redis:6379")
     try:
         # It takes 10 MB, for those who use it.
-        from vmcp.gateway.redisstorage import RedisStorage
+        from vmcp.gateway.sharing.redisstorage import RedisStorage
     except ImportError:
         fix = "install vmcp-operator[redis], or set the provider to memory"
         raise Refused(f"sessionStorage: the library for Redis is not here; {fix}") from None

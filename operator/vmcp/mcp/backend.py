@@ -15,14 +15,13 @@ from vmcp.mcp.dialect import (
     LISTEN_OPEN_SECONDS,
     Begun,
     Dialect,
-    Era,
     JsonObject,
     ListChanged,
 )
 from vmcp.mcp.endpoint import Address, Endpoint, Headers, Identity
 from vmcp.mcp.era import detect
 from vmcp.mcp.errors import BackendError, SessionGoneError
-from vmcp.mcp.exchange import UNSERVED, Exchange, Reply
+from vmcp.mcp.exchange import UNSERVED, Era, Exchange, Reply
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
 from vmcp.mcp.legacy import KeptSession, LegacyHttp
 from vmcp.mcp.transport import Transport

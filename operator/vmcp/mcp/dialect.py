@@ -13,7 +13,7 @@ from vmcp.api.category import ErrorCategory
 from vmcp.mcp import answers, jsonrpc
 from vmcp.mcp.endpoint import IDEMPOTENT, Endpoint, Headers
 from vmcp.mcp.errors import BackendError, SessionGoneError
-from vmcp.mcp.exchange import Exchange, HttpExchange, Reply, is_stream, matched
+from vmcp.mcp.exchange import Era, Exchange, HttpExchange, Reply, is_stream, matched
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
 from vmcp.mcp.sse import EventParser, EventTooLong
 from vmcp.mcp.transport import Pending, Response, TransportError
@@ -25,15 +25,6 @@ ASIDE_SECONDS: Final = 1.0
 LISTEN_OPEN_SECONDS: Final = 10.0
 LISTEN_IDLE_SECONDS: Final = 600.0
 """A change stream silent for longer is ended; whoever listens opens it anew."""
-
-
-class Era(StrEnum):
-    """The two protocol families of MCP."""
-
-    LEGACY = "legacy"
-    """2024-11-05 to 2025-11-25: `initialize`, sessions."""
-    MODERN = "modern"
-    """2026-07-28: stateless, `_meta` with every request."""
 
 
 class ListChanged(StrEnum):

@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from enum import StrEnum
+from typing import Final
 
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import answers, jsonrpc
@@ -13,9 +14,6 @@ from vmcp.mcp.errors import BackendError
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
 from vmcp.mcp.sse import Event, EventParser, EventTooLong
 from vmcp.mcp.transport import Response, TransportError
-
-if TYPE_CHECKING:
-    from vmcp.mcp.dialect import Era
 
 Send = Callable[[bytes], Awaitable[None]]
 """Posts a message of ours that gets no answer (a response, a notification). Raises BackendError."""
@@ -26,6 +24,15 @@ MOST_RESUMPTIONS: Final = 100
 """A server may close a stream and be polled for the rest, but not for ever."""
 _RESUME_AFTER_S: Final = 0.5
 _LONGEST_SILENCE_S: Final = 86_400.0
+
+
+class Era(StrEnum):
+    """The two protocol families of MCP."""
+
+    LEGACY = "legacy"
+    """2024-11-05 to 2025-11-25: `initialize`, sessions."""
+    MODERN = "modern"
+    """2026-07-28: stateless, `_meta` with every request."""
 
 
 class Deadline:
@@ -71,7 +78,7 @@ class Exchange(ABC):
         request_id: id of the request on the wire, as JSON.
     """
 
-    era: "Era"
+    era: Era
     streaming: bool
     request_id: bytes
 

@@ -17,7 +17,6 @@ from vmcp.mcp.dialect import (
     LISTEN_IDLE_SECONDS,
     LISTEN_OPEN_SECONDS,
     Begun,
-    Era,
     HttpDialect,
     JsonObject,
     gone,
@@ -25,7 +24,7 @@ from vmcp.mcp.dialect import (
 )
 from vmcp.mcp.endpoint import Endpoint, Headers, Identity, plain
 from vmcp.mcp.errors import BackendError
-from vmcp.mcp.exchange import Exchange, HttpExchange, Reply, is_stream, matched, stream_messages
+from vmcp.mcp.exchange import Era, Exchange, HttpExchange, Reply, is_stream, matched, stream_messages
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
 from vmcp.mcp.transport import Response
 

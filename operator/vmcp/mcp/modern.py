@@ -16,7 +16,6 @@ from vmcp.mcp.dialect import (
     LISTEN_IDLE_SECONDS,
     LISTEN_OPEN_SECONDS,
     Begun,
-    Era,
     HttpDialect,
     JsonObject,
     gone,
@@ -24,7 +23,7 @@ from vmcp.mcp.dialect import (
 )
 from vmcp.mcp.endpoint import Endpoint, Headers, Identity, plain
 from vmcp.mcp.errors import BackendError
-from vmcp.mcp.exchange import Exchange, Reply, stream_messages
+from vmcp.mcp.exchange import Era, Exchange, Reply, stream_messages
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
 
 REVISION: Final = "2026-07-28"

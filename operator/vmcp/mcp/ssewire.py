@@ -9,10 +9,10 @@ from urllib.parse import urljoin
 
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp import answers, jsonrpc
-from vmcp.mcp.dialect import ASIDE_SECONDS, CHANGES, LISTEN_IDLE_SECONDS, Dialect, Era
+from vmcp.mcp.dialect import ASIDE_SECONDS, CHANGES, LISTEN_IDLE_SECONDS, Dialect
 from vmcp.mcp.endpoint import IDEMPOTENT, Endpoint, Headers, Identity, plain
 from vmcp.mcp.errors import BackendError, SessionGoneError
-from vmcp.mcp.exchange import UNSERVED, Deadline, Exchange, Reply, cancelled, is_stream, matched, stream_events
+from vmcp.mcp.exchange import UNSERVED, Deadline, Era, Exchange, Reply, cancelled, is_stream, matched, stream_events
 from vmcp.mcp.jsonrpc import JsonRpcError, Message
 from vmcp.mcp.legacy import InitializeResult, agreed, initialize_params
 from vmcp.mcp.origin import parse_url

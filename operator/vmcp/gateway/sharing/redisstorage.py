@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 
-from vmcp.gateway.storage import WAIT_S, Storage
+from vmcp.gateway.sharing.storage import WAIT_S, Storage
 
 log = logging.getLogger(__name__)
 

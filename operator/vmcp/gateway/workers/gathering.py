@@ -7,10 +7,10 @@ from typing import Final
 
 import msgspec
 
-from vmcp.gateway.mail import Letter, Mail
 from vmcp.gateway.metrics import CONTENT_TYPE
-from vmcp.gateway.team import LEADER
-from vmcp.gateway.totals import summed, without_gauges
+from vmcp.gateway.workers.mail import Letter, Mail
+from vmcp.gateway.workers.team import LEADER
+from vmcp.gateway.workers.totals import summed, without_gauges
 
 ASK: Final = "metrics?"
 TELL: Final = "metrics"

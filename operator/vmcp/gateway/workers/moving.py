@@ -17,8 +17,8 @@ from typing import Any, Final, Protocol
 
 from vmcp.gateway.answer import Headers
 from vmcp.gateway.held import STATE_PREFIX
-from vmcp.gateway.mail import Letter, Mail
 from vmcp.gateway.shortway import CONNECTION
+from vmcp.gateway.workers.mail import Letter, Mail
 
 log = logging.getLogger(__name__)
 

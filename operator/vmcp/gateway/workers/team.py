@@ -14,9 +14,9 @@ import msgspec
 
 from vmcp.api.category import ErrorCategory
 from vmcp.gateway.fleet import Fleet
-from vmcp.gateway.mail import Letter, Mail
 from vmcp.gateway.passive import Passive, Reading, reading_of
 from vmcp.gateway.upstream import Upstream
+from vmcp.gateway.workers.mail import Letter, Mail
 from vmcp.health.snapshot import Snapshot
 from vmcp.mcp.backend import BackendError
 

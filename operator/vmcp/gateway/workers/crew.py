@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import uvloop
 
-from vmcp.gateway.mail import Boxes, Mail
 from vmcp.gateway.seal import Seal
 from vmcp.gateway.serving import listen
 from vmcp.gateway.settings import Refused
-from vmcp.gateway.workers import Workers
+from vmcp.gateway.workers.mail import Boxes, Mail
+from vmcp.gateway.workers.parent import Workers
 
 MOST: Final = 64
 REFUSED_EXIT: Final = 2

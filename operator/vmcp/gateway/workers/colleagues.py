@@ -5,11 +5,11 @@ import socket
 from collections.abc import Callable
 
 from vmcp.gateway.fleet import Fleet
-from vmcp.gateway.gathering import Gathering
-from vmcp.gateway.mail import Letter, Mail
-from vmcp.gateway.moving import MOVED, Arrivals, Moving
 from vmcp.gateway.passive import Passive
-from vmcp.gateway.team import HELLO, SIGHTING, STATE, Follower, Leader
+from vmcp.gateway.workers.gathering import Gathering
+from vmcp.gateway.workers.mail import Letter, Mail
+from vmcp.gateway.workers.moving import MOVED, Arrivals, Moving
+from vmcp.gateway.workers.team import HELLO, SIGHTING, STATE, Follower, Leader
 
 
 class Colleagues:

@@ -17,11 +17,11 @@ from typing import Any, Final
 import msgspec
 
 from vmcp.gateway.ask import LOG_LEVELS
-from vmcp.gateway.memory import Memory
 from vmcp.gateway.outside import Outside
 from vmcp.gateway.seal import MAX_AGE_S, Seal
 from vmcp.gateway.sessions import IDLE_S, Session, Sessions
-from vmcp.gateway.storage import Storage
+from vmcp.gateway.sharing.memory import Memory
+from vmcp.gateway.sharing.storage import Storage
 from vmcp.mcp import jsonrpc
 from vmcp.mcp.jsonrpc import Message
 
