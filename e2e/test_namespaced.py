@@ -5,7 +5,7 @@ import pytest
 from e2e import fleet
 from e2e.conftest import Images
 from e2e.kind import Kind
-from e2e.permissions import refused
+from e2e.permissions import refused, while_installed
 from e2e.release import Release, Values
 from e2e.scenario import Scenario
 from e2e.stage import Stage
@@ -43,7 +43,7 @@ async def test_namespaced_operator_sees_nothing_outside(
         assert untouched is not None
         assert "status" not in untouched
         assert await outside.get("deployment", "tools") is None
-        events = list(cluster.audited(scoped.account))
+        events = while_installed(cluster.audited(scoped.account), scoped.installed)
         places = {event["objectRef"].get("namespace", "the cluster") for event in events if "objectRef" in event}
         scenario.note("calls audited", len(events), "")
         assert places <= {stage.namespace, _HOME}, places
