@@ -63,6 +63,7 @@ async def test_a_bookmark_ends_the_silence_and_a_closed_watch_is_no_longer_waite
     async with streams.served() as url, age.session() as session, asyncio.TaskGroup() as readers:
         readers.create_task(read(session, f"{url}/widgets?watch=true", chunks))
         await until(lambda: len(chunks) == 1)
+        assert age.has_opened
         now.seconds += 50
         assert age.seconds == 50
         streams.bookmark.set()
@@ -90,5 +91,6 @@ async def test_what_is_no_watch_tells_nothing() -> None:
         now.seconds += 50
         await until(lambda: len(chunks) == 1)
         assert age.seconds == 50
+        assert not age.has_opened
         streams.bookmark.set()
         streams.end.set()

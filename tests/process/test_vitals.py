@@ -9,6 +9,7 @@ from vmcp.process.vitals import Vitals
 @dataclass
 class Signs:
     filled: bool = True
+    watching: bool = True
     schema: str = ""
     leading: bool = True
     turned: float | None = 999.5
@@ -19,6 +20,7 @@ class Signs:
         return Vitals(
             now=lambda: 1000.0,
             filled=lambda: self.filled,
+            watching=lambda: self.watching,
             schema_problem=lambda: self.schema,
             leading=lambda: self.leading,
             last_turn=lambda: self.turned,
@@ -48,6 +50,10 @@ def test_empty_caches_and_old_crds_are_not_ready_and_say_so() -> None:
     assert "caches are not filled" in text
     assert "lacks .status.y; run `kubectl apply`" in text
     assert Signs(filled=False, schema="old").healthz() == (200, "ok\n")
+
+
+def test_an_operator_whose_watches_never_opened_is_not_ready() -> None:
+    assert Signs(watching=False).readyz() == (503, "no watch has opened yet\n")
 
 
 def test_a_scheduler_that_stands_still_is_dead_but_one_that_never_began_is_not() -> None:

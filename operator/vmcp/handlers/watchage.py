@@ -18,6 +18,7 @@ class WatchAge:
 
     Attributes:
         sessions: how many were made.
+        has_opened: whether any watch was ever open.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -25,6 +26,7 @@ class WatchAge:
         self._streams: dict[int, float] = {}
         self._last = now()
         self.sessions = 0
+        self.has_opened = False
 
     @property
     def seconds(self) -> float:
@@ -54,6 +56,7 @@ class WatchAge:
     def heard(self, stream: int) -> None:
         """An open watch delivered something, or was opened."""
         self._streams[stream] = self._last = self._now()
+        self.has_opened = True
 
     def closed(self, stream: int) -> None:
         """A watch is open no more."""

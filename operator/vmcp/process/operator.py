@@ -164,6 +164,7 @@ class _Operator:
         self._vitals = Vitals(
             now=clock.monotonic,
             filled=lambda: self._filled,
+            watching=lambda: self._age.has_opened,
             schema_problem=lambda: self._schema.problem,
             leading=lambda: self._leadership.held,
             last_turn=lambda: self._monitor.statistics().last_turn,

@@ -20,6 +20,7 @@ class Vitals:
 
     Attributes:
         filled: whether every kind was listed once.
+        watching: whether a watch was ever open.
         schema_problem: what the served CRDs lack, empty when nothing.
         leading: whether this process does the work; one that waits for its Lease is ready too.
         last_turn: of the scheduler, None before the first.
@@ -29,6 +30,7 @@ class Vitals:
 
     now: Callable[[], float]
     filled: Callable[[], bool]
+    watching: Callable[[], bool]
     schema_problem: Callable[[], str]
     leading: Callable[[], bool]
     last_turn: Callable[[], float | None]
@@ -55,6 +57,8 @@ class Vitals:
 
     def _hindrances(self) -> list[str]:
         found = [] if self.filled() else ["the caches are not filled yet"]
+        if not self.watching():
+            found.append("no watch has opened yet")
         return found + [problem for problem in (self.schema_problem(),) if problem]
 
 
