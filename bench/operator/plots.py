@@ -35,6 +35,6 @@ def draw(figures: Mapping[str, Any], folder: Path) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("ms (bar on the grey line: asked for at p99)")
     axes.set_ylabel("share, %")
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="center right")
     figure.savefig(folder / "bench-operator.svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
