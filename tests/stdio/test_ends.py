@@ -4,14 +4,16 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import httpx
 import pytest
 from mcp import Client, MCPError
-from tests.gateway.world import Running, until
+from tests.gateway.world import PATIENCE_S, Running, until
 from tests.stdio.proxying import CRUDE, TALKING, Speaker, proxy
 
+from vmcp.stdio.attach import Attach, AttachError, Source
 from vmcp.stdio.local import Command
 from vmcp.stdio.server import MOST_LINE_BYTES
 
@@ -191,6 +193,53 @@ async def test_a_stopped_proxy_lets_running_calls_end() -> None:
         call = asyncio.create_task(client.call("echo", text="to the end", seconds=1.5))
         await until(lambda: under_way(running, 1))
     assert await call == "to the end"
+
+
+class Clinging(Source, Attach):
+    """A server whose output ends at once, and whose stdin takes its time to let go."""
+
+    def __init__(self) -> None:
+        self.clings, self.lets_go = asyncio.Event(), asyncio.Event()
+
+    async def open(self) -> Attach:
+        return self
+
+    async def output(self) -> AsyncGenerator[bytes, None]:
+        for never in ():
+            yield never
+
+    async def write(self, data: bytes) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.clings.set()
+            await self.lets_go.wait()
+
+    async def close(self) -> None:
+        return
+
+
+async def test_a_stop_is_heeded_also_while_a_session_is_failing() -> None:
+    source = Clinging()
+    async with asyncio.timeout(PATIENCE_S):
+        async with proxy(source, ready=False):
+            await source.clings.wait()
+            asyncio.get_running_loop().call_later(0.5, source.lets_go.set)
+
+
+async def test_a_command_that_ignores_its_end_is_killed_when_the_stop_cannot_wait() -> None:
+    deaf = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+    attach = await Command([sys.executable, "-c", deaf]).open()
+    await anext(attach.output())
+    closing = asyncio.create_task(attach.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(AttachError, match="ended with status -9"):
+            async for _ in attach.output():
+                pass
 
 
 async def under_way(running: Running, calls: int) -> bool:

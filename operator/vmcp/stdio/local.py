@@ -64,13 +64,16 @@ class _Process(Attach):
         """End it, gently first."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(GRACE_S):
-                    await self._process.wait()
-            # Also what it started and left behind.
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+        try:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(GRACE_S):
+                        await self._process.wait()
+                # Also what it started and left behind.
+                self._signal(number)
+        except asyncio.CancelledError:
+            self._signal(signal.SIGKILL)
+            raise
         with suppress(TimeoutError):
             async with asyncio.timeout(KILLED_S):
                 await self._process.wait()
@@ -79,6 +82,10 @@ class _Process(Attach):
                 # What it said last may say why it ended.
                 await self._complaints
         self._complaints.cancel()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
 
 async def _log(process: asyncio.subprocess.Process) -> None:

@@ -187,6 +187,7 @@ class Server:
             for call in calls.values():
                 call.end(ServerLost(str(failure)))
             await attach.close()
+        _heed_cancel()
         raise AttachError(str(failure))
 
     async def _initialize(self) -> None:
@@ -285,6 +286,13 @@ class Server:
             log.warning("skipped a line of the server's output, %s", why)
             if self._skipped == SHOWN_SKIPPED:
                 log.warning("further lines like this are not shown until the server is attached to again")
+
+
+def _heed_cancel() -> None:
+    """A task group that was ending already loses a cancel from outside (mended in Python 3.13)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
