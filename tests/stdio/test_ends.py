@@ -228,7 +228,7 @@ async def test_a_stop_is_heeded_also_while_a_session_is_failing() -> None:
 
 
 async def test_a_command_that_ignores_its_end_is_killed_when_the_stop_cannot_wait() -> None:
-    deaf = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
     attach = await Command([sys.executable, "-c", deaf]).open()
     await anext(attach.output())
     closing = asyncio.create_task(attach.close())
