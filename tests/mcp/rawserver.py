@@ -32,6 +32,8 @@ class RawServer:
     script: Script
     port: int = 0
     connections: int = 0
+    ended: int = 0
+    """Of the connections, those that either side has closed."""
     requests: list[Seen] = field(default_factory=list)
 
     @property
@@ -54,6 +56,7 @@ class RawServer:
                 self.requests.append(seen)
                 await self.script(seen, writer)
                 await writer.drain()
+        self.ended += 1
         writer.close()
 
 

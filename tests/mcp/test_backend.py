@@ -8,11 +8,24 @@ from typing import Any
 import pytest
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-from tests.mcp.rawserver import DISCOVERED, INITIALIZED, LegacyServer, Seen, answer, error, modern, raw_server, result
+from tests.gateway.world import PATIENCE_S, until
+from tests.mcp.rawserver import (
+    DISCOVERED,
+    INITIALIZED,
+    LegacyServer,
+    Seen,
+    answer,
+    error,
+    modern,
+    raw_server,
+    result,
+)
 from tests.mcp.servers import Counting, served
 
 from vmcp.api.category import ErrorCategory
 from vmcp.mcp.backend import Address, Backend, BackendError, Era, ListChanged, Message
+from vmcp.mcp.exchange import Deadline
+from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport
 from vmcp.mcp.jsonrpc import JsonRpcError
 
@@ -80,7 +93,7 @@ def backend_at(transport: HttpTransport):
 
 async def call(backend: Backend, name: str, **arguments: Any) -> tuple[list[Message], dict[str, Any]]:
     params = {"name": name, "arguments": arguments, "_meta": {"progressToken": "p"}}
-    exchange = await backend.request("tools/call", json.dumps(params).encode(), name=name, timeout=10)
+    exchange = await backend.request("tools/call", json.dumps(params).encode(), name=name, timeout=PATIENCE_S)
     before = [message async for message in exchange]
     reply = await exchange.response()
     assert reply.result is not None, reply.error
@@ -93,23 +106,25 @@ async def test_both_eras_of_the_official_sdk(backend_at, variant: dict[str, bool
     app = Counting(demo().streamable_http_app(**variant))
     with served(app if era is Era.MODERN else LegacyOnly(app)) as origin:
         backend = backend_at(origin + "/mcp")
-        await backend.open(timeout=10)
+        await backend.open(timeout=PATIENCE_S)
         assert backend.era is era
         assert backend.revision == ("2026-07-28" if era is Era.MODERN else "2025-11-25")
         assert backend.server_info["name"] == "demo"
         assert "tools" in backend.capabilities
         app.requests.clear()
         for _ in range(5):
-            await backend.ping(timeout=10)
+            await backend.ping(timeout=PATIENCE_S)
         assert len(app.requests) == 5
         before, added = await call(backend, "add", a=1, b=2)
         assert added["content"] == [{"type": "text", "text": "3"}]
         assert before == []
-        listed = await (await backend.request("tools/list", timeout=10)).response()
+        listed = await (await backend.request("tools/list", timeout=PATIENCE_S)).response()
         assert [tool["name"] for tool in json.loads(listed.result)["tools"]] == ["add", "progress", "change"]
-        read = await backend.request("resources/read", '{"uri":"demo://ü"}'.encode(), name="demo://ü", timeout=10)
+        read = await backend.request(
+            "resources/read", '{"uri":"demo://ü"}'.encode(), name="demo://ü", timeout=PATIENCE_S
+        )
         assert json.loads((await read.response()).result)["contents"][0]["text"] == "grüezi"
-        unknown = await (await backend.request("no/such", timeout=10)).response()
+        unknown = await (await backend.request("no/such", timeout=PATIENCE_S)).response()
         assert unknown.error.code == -32601
         await backend.close()
 
@@ -138,7 +153,7 @@ async def test_a_changed_list_is_heard(backend_at, wire: str) -> None:
             async for change in backend.listen():
                 heard.put_nowait(change)
 
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(listen())
             while heard.empty():
                 await call(backend, "change")
@@ -153,7 +168,7 @@ async def test_pings_to_json_servers_share_one_connection(backend_at) -> None:
     with served(app) as origin:
         backend = backend_at(origin + "/mcp")
         for _ in range(20):
-            await backend.ping(timeout=10)
+            await backend.ping(timeout=PATIENCE_S)
         assert len(app.clients) == 1
 
 
@@ -161,7 +176,7 @@ async def test_a_server_that_closes_idle_connections_is_no_failure(backend_at) -
     with served(demo().streamable_http_app(), keep_alive_s=0) as origin:
         backend = backend_at(origin + "/mcp")
         for _ in range(10):
-            await backend.ping(timeout=10)
+            await backend.ping(timeout=PATIENCE_S)
 
 
 @pytest.fixture(params=["python", "typescript"])
@@ -173,22 +188,21 @@ async def test_no_second_initialize_while_the_session_stands(backend_at, legacy:
     async with raw_server(legacy) as server:
         backend = backend_at(server.url)
         for _ in range(5):
-            await backend.ping(timeout=5)
+            await backend.ping(timeout=PATIENCE_S)
         assert server.methods == ["server/discover", "initialize", "notifications/initialized", *["ping"] * 5]
         assert server.connections == 1
         await backend.close()
-        assert server.methods[-1] == "DELETE"
-        assert legacy.sessions == set()
+        await until(lambda: server.methods[-1] == "DELETE" and legacy.sessions == set())
 
 
 async def test_a_session_that_the_server_forgot_is_opened_anew(backend_at, legacy: LegacyServer) -> None:
     async with raw_server(legacy) as server:
         backend = backend_at(server.url)
-        await backend.ping(timeout=5)
+        await backend.ping(timeout=PATIENCE_S)
         legacy.sessions.clear()
-        await backend.ping(timeout=5)
+        await backend.ping(timeout=PATIENCE_S)
         legacy.sessions.clear()
-        reply = await (await backend.request("tools/list", timeout=5)).response()
+        reply = await (await backend.request("tools/list", timeout=PATIENCE_S)).response()
         assert reply.result is not None
         assert server.methods.count("initialize") == 3
 
@@ -196,7 +210,7 @@ async def test_a_session_that_the_server_forgot_is_opened_anew(backend_at, legac
 async def test_many_requests_open_one_session(backend_at, legacy: LegacyServer) -> None:
     async with raw_server(legacy) as server:
         backend = backend_at(server.url)
-        await asyncio.gather(*(backend.ping(timeout=5) for _ in range(20)))
+        await asyncio.gather(*(backend.ping(timeout=PATIENCE_S) for _ in range(20)))
         assert server.methods.count("initialize") == 1
 
 
@@ -214,10 +228,10 @@ async def test_a_call_whose_session_is_gone_is_sent_again_and_one_that_broke_is_
 
     async with raw_server(script) as server:
         backend = backend_at(server.url)
-        await backend.ping(timeout=5)
+        await backend.ping(timeout=PATIENCE_S)
         legacy.sessions.clear()
         with pytest.raises(BackendError) as caught:
-            await backend.request("tools/call", b'{"name":"x"}', timeout=5)
+            await backend.request("tools/call", b'{"name":"x"}', timeout=PATIENCE_S)
         assert (caught.value.category, caught.value.sent) == (ErrorCategory.CONNECT, True)
         assert calls == 1
 
@@ -226,13 +240,13 @@ async def test_a_call_whose_session_is_gone_is_sent_again_and_one_that_broke_is_
 async def test_an_upgraded_server_is_spoken_to_in_its_new_era(backend_at, stateless: bool) -> None:
     async with raw_server(LegacyServer(stateless=stateless)) as server:
         backend = backend_at(server.url)
-        await backend.ping(timeout=5)
+        await backend.ping(timeout=PATIENCE_S)
         assert backend.era is Era.LEGACY
         server.script = modern
-        await backend.ping(timeout=5)
+        await backend.ping(timeout=PATIENCE_S)
         assert backend.era is Era.MODERN
         server.script = LegacyServer(stateless=stateless)
-        await backend.ping(timeout=5)
+        await backend.ping(timeout=PATIENCE_S)
         assert backend.era is Era.LEGACY
 
 
@@ -240,13 +254,13 @@ async def test_an_sdk_server_upgraded_on_its_port(backend_at) -> None:
     with served(LegacyOnly(demo().streamable_http_app())) as origin:
         port = int(origin.rpartition(":")[2])
         backend = backend_at(origin + "/mcp")
-        await backend.ping(timeout=10)
+        await backend.ping(timeout=PATIENCE_S)
         assert backend.era is Era.LEGACY
     with pytest.raises(BackendError) as caught:
-        await backend.ping(timeout=10)
+        await backend.ping(timeout=PATIENCE_S)
     assert caught.value.category is ErrorCategory.CONNECT
     with served(demo().streamable_http_app(), port=port):
-        await backend.ping(timeout=10)
+        await backend.ping(timeout=PATIENCE_S)
         assert backend.era is Era.MODERN
 
 
@@ -265,7 +279,7 @@ async def test_older_revisions_are_spoken_with_the_headers_that_they_know(backen
 
     async with raw_server(script) as server:
         backend = backend_at(server.url)
-        await backend.ping(timeout=5)
+        await backend.ping(timeout=PATIENCE_S)
         assert backend.revision == revision
         said = server.requests[-1].headers.get("mcp-protocol-version", "")
         assert said == (revision if revision >= "2025-06-18" else "")
@@ -280,7 +294,7 @@ async def test_a_revision_that_nobody_knows_is_protocol(backend_at) -> None:
 
     async with raw_server(script) as server:
         with pytest.raises(BackendError, match="revision") as caught:
-            await backend_at(server.url).ping(timeout=5)
+            await backend_at(server.url).ping(timeout=PATIENCE_S)
         assert caught.value.category is ErrorCategory.PROTOCOL
 
 
@@ -297,11 +311,11 @@ async def test_an_error_to_initialize_is_asked_about_once_more(backend_at) -> No
             await legacy(seen, writer)
 
     async with raw_server(script) as server:
-        await backend_at(server.url).ping(timeout=5)
+        await backend_at(server.url).ping(timeout=PATIENCE_S)
         assert server.methods.count("initialize") == 2
         refusals = 2
         with pytest.raises(BackendError, match="-32603") as caught:
-            await backend_at(server.url).ping(timeout=5)
+            await backend_at(server.url).ping(timeout=PATIENCE_S)
         assert caught.value.category is ErrorCategory.PROTOCOL
 
 
@@ -328,7 +342,7 @@ async def test_requests_of_the_server_are_surfaced_and_ping_is_answered_by_us(ba
             writer.write(answer("202 Accepted"))
 
     async with raw_server(script) as server:
-        exchange = await backend_at(server.url).request("tools/call", b'{"name":"x"}', timeout=5)
+        exchange = await backend_at(server.url).request("tools/call", b'{"name":"x"}', timeout=PATIENCE_S)
         seen = []
         async for message in exchange:
             seen.append(message.method)
@@ -340,6 +354,109 @@ async def test_requests_of_the_server_are_surfaced_and_ping_is_answered_by_us(ba
             {"jsonrpc": "2.0", "id": 1, "result": {}},
             {"jsonrpc": "2.0", "id": "1", "error": {"code": -32601, "message": "no"}},
         ]
+
+
+class Polled:
+    """Closes a call's stream and gives the rest to whoever asks with the last id: first nothing, then the answer."""
+
+    def __init__(self, *, retry_ms: int) -> None:
+        self.retry_ms = retry_ms
+        self.legacy = LegacyServer()
+        self.resumed: list[str] = []
+        self.call: Seen | None = None
+
+    async def __call__(self, seen: Seen, writer: asyncio.StreamWriter) -> None:
+        stream = b""
+        if seen.message.get("method") == "tools/call":
+            self.call = seen
+            stream = b"id: first\nretry: %d\ndata:\n\n" % self.retry_ms
+        elif seen.method == "GET" and self.call is not None:
+            self.resumed.append(seen.headers["last-event-id"])
+            last = len(self.resumed) == 2
+            stream = b"data: " + result(self.call, {"content": []}) + b"\n\n" if last else b": nothing yet\n\n"
+        if stream:
+            writer.write(answer("200 OK", stream, kind="text/event-stream"))
+        else:
+            await self.legacy(seen, writer)
+
+
+async def test_a_polled_stream_that_had_nothing_new_is_asked_for_again(backend_at) -> None:
+    polled = Polled(retry_ms=10)
+    async with raw_server(polled) as server:
+        exchange = await backend_at(server.url).request("tools/call", b'{"name":"x"}', timeout=PATIENCE_S)
+        assert (await exchange.response()).result == b'{"content": []}'
+        assert polled.resumed == ["first", "first"]
+
+
+async def test_a_server_that_wants_to_be_polled_late_does_not_prolong_the_call(backend_at) -> None:
+    polled = Polled(retry_ms=600_000)
+    async with raw_server(polled) as server:
+        backend = backend_at(server.url)
+        await backend.open(timeout=PATIENCE_S)
+        exchange = await backend.request("tools/call", b'{"name":"x"}', timeout=2)
+        async with asyncio.timeout(20):
+            with pytest.raises(BackendError) as caught:
+                await exchange.response()
+        assert caught.value.category is ErrorCategory.TIMEOUT
+        assert polled.resumed == []
+
+
+async def test_an_answer_to_somebody_else_costs_no_connection() -> None:
+    transport = HttpTransport(guard=AddressGuard(allow_loopback=True), connections_per_origin=1)
+    legacy = LegacyServer()
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.message.get("method") == "ping":
+            # The stream stays open, as if more were to come.
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+            writer.write(b'data: {"jsonrpc":"2.0","id":"other","result":{}}\n\n')
+        else:
+            await legacy(seen, writer)
+
+    async with raw_server(script) as server:
+        backend = Backend(transport, Address(server.url), client_name="t", client_version="0")
+        for _ in range(2):
+            with pytest.raises(BackendError) as caught:
+                await backend.ping(timeout=5)
+            assert caught.value.category is ErrorCategory.PROTOCOL
+    await transport.close()
+
+
+async def test_a_life_sign_that_the_server_makes_impossible_costs_no_connection() -> None:
+    transport = HttpTransport(guard=AddressGuard(allow_loopback=True), connections_per_origin=2)
+    legacy = LegacyServer()
+
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if seen.message.get("method") == "ping":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+            writer.write(b'data: {"jsonrpc":"2.0","id":1,"method":"roots/list"}\n\n')
+        elif "error" in seen.message:
+            writer.write(answer("500 Internal Server Error"))
+        else:
+            await legacy(seen, writer)
+
+    async with raw_server(script) as server:
+        backend = Backend(transport, Address(server.url), client_name="t", client_version="0")
+        for _ in range(3):
+            with pytest.raises(BackendError) as caught:
+                await backend.ping(timeout=5)
+            assert caught.value.category is ErrorCategory.HTTP_5XX
+    await transport.close()
+
+
+async def test_a_deadline_moved_too_late_has_passed_all_the_same() -> None:
+    now = asyncio.get_running_loop().time
+    deadline = Deadline(now())
+
+    async def wait() -> None:
+        async with deadline.timeout():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                deadline.move(now() + PATIENCE_S)
+
+    with pytest.raises(TimeoutError):
+        await wait()
 
 
 async def test_result_bytes_pass_through_unchanged(backend_at) -> None:
@@ -354,7 +471,7 @@ async def test_result_bytes_pass_through_unchanged(backend_at) -> None:
 
     async with raw_server(script) as server:
         params = b'{"arguments": {"_meta": [1.0e2]}, "_meta" : {"progressToken":7,"traceparent":"t"}, "name":"t"}'
-        exchange = await backend_at(server.url).request("tools/call", params, name="naïve", timeout=5)
+        exchange = await backend_at(server.url).request("tools/call", params, name="naïve", timeout=PATIENCE_S)
         assert (await exchange.response()).result == odd
         seen = server.requests[-1]
         assert b'"arguments":{"_meta": [1.0e2]}' in seen.body
@@ -372,7 +489,7 @@ async def test_result_bytes_pass_through_unchanged(backend_at) -> None:
 async def test_configured_headers_are_sent_but_those_of_the_protocol_are_ours(backend_at) -> None:
     async with raw_server(modern) as server:
         headers = (("X-Team", "a"), ("Content-Length", "0"), ("Mcp-Session-Id", "x"), ("Transfer-Encoding", "chunked"))
-        await backend_at(server.url, headers=headers).ping(timeout=5)
+        await backend_at(server.url, headers=headers).ping(timeout=PATIENCE_S)
         seen = server.requests[0].headers
         assert seen["x-team"] == "a"
         assert not {"mcp-session-id", "transfer-encoding"} & set(seen)
@@ -396,10 +513,10 @@ async def test_cancelling_a_legacy_call_tells_the_server(backend_at) -> None:
 
     async with raw_server(script) as server:
         backend = backend_at(server.url)
-        exchange = await backend.request("tools/call", b'{"name":"x"}', timeout=5)
+        exchange = await backend.request("tools/call", b'{"name":"x"}', timeout=PATIENCE_S)
         await exchange.cancel(reason="user")
+        await until(lambda: server.methods[-1] == "notifications/cancelled")
         said = server.requests[-1].message
-        assert said["method"] == "notifications/cancelled"
         assert said["params"] == {"requestId": json.loads(exchange.request_id), "reason": "user"}
         with pytest.raises(BackendError):
             await exchange.response()
@@ -413,7 +530,7 @@ async def test_sse_wire_refuses_a_message_url_elsewhere(backend_at) -> None:
 
     async with raw_server(script) as server:
         with pytest.raises(BackendError) as caught:
-            await backend_at(server.url, wire="sse").ping(timeout=5)
+            await backend_at(server.url, wire="sse").ping(timeout=PATIENCE_S)
         assert caught.value.category is ErrorCategory.FORBIDDEN
 
 
@@ -423,13 +540,13 @@ async def test_sse_wire_keeps_one_stream_and_opens_another_when_it_ends(backend_
         port = int(origin.rpartition(":")[2])
         backend = backend_at(origin + "/sse", wire="sse")
         for _ in range(5):
-            await backend.ping(timeout=10)
+            await backend.ping(timeout=PATIENCE_S)
         assert [method for method, _ in app.requests].count("GET") == 1
     with pytest.raises(BackendError) as caught:
-        await backend.ping(timeout=10)
+        await backend.ping(timeout=PATIENCE_S)
     assert caught.value.category is ErrorCategory.CONNECT
     with served(demo().sse_app(), port=port):
-        await backend.ping(timeout=10)
+        await backend.ping(timeout=PATIENCE_S)
         assert (await call(backend, "add", a=1, b=2))[1]["content"][0]["text"] == "3"
         await backend.close()
 
@@ -448,12 +565,12 @@ async def test_an_answer_cut_at_any_byte_is_a_failure_and_never_a_hang(backend_a
 
     async with raw_server(script) as server:
         backend = backend_at(server.url)
-        await backend.open(timeout=5)
+        await backend.open(timeout=PATIENCE_S)
         categories: set[ErrorCategory] = set()
         whole = None
         while whole is None:
             try:
-                exchange = await backend.request("tools/call", b'{"name":"x"}', name="x", timeout=5)
+                exchange = await backend.request("tools/call", b'{"name":"x"}', name="x", timeout=PATIENCE_S)
                 whole = await exchange.response()
             except BackendError as error:
                 categories.add(error.category)
@@ -487,6 +604,6 @@ async def test_a_proxys_503_is_told_from_a_servers_own(
     async with raw_server(script) as server:
         backend = Backend(transport, Address(server.url), client_name="t", client_version="0")
         with pytest.raises(BackendError) as caught:
-            await backend.request("tools/call", b'{"name":"x"}', name="x", timeout=10)
+            await backend.request("tools/call", b'{"name":"x"}', name="x", timeout=PATIENCE_S)
         assert caught.value.spoke is spoke
         assert caught.value.http_status == int(status[:3])

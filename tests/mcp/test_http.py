@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.gateway.world import PATIENCE_S, until
 from tests.mcp.rawserver import Seen, answer, raw_server
 
 from vmcp.api.category import ErrorCategory
@@ -20,10 +21,11 @@ from vmcp.mcp.http import HttpTransport
 from vmcp.mcp.transport import Peer, Request, TransportError
 
 LIMIT = 1_000_000
+PAUSE_AT = 256 * 1024
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-async def ask(transport: HttpTransport, url: str, method: str = "POST", timeout: float = 5.0) -> bytes:
+async def ask(transport: HttpTransport, url: str, method: str = "POST", timeout: float = PATIENCE_S) -> bytes:
     response = await transport.send(Request(method, url, (("accept", "*/*"),), b"{}"), timeout=timeout)
     return await response.read(limit=LIMIT, timeout=timeout)
 
@@ -121,7 +123,7 @@ async def test_a_silent_server_costs_the_time_allowed_and_the_connection_is_drop
                 await ask(transport, server.url, timeout=0.1)
             assert caught.value.category is ErrorCategory.TIMEOUT
             assert caught.value.before_answer
-        assert server.connections == 2
+        await until(lambda: server.connections == 2)
 
 
 async def test_nobody_listening_is_connect_and_not_sent(transport: HttpTransport) -> None:
@@ -166,7 +168,9 @@ async def test_a_name_that_does_not_resolve_is_dns(transport: HttpTransport) -> 
     assert "no-such-host.invalid" in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["ftp://x/", "http://", "/mcp", "http://a b/", "http://[::1/"])
+@pytest.mark.parametrize(
+    "url", ["ftp://x/", "http://", "/mcp", "http://a b/", "http://[::1/", "http://a..b/", f"http://{'a' * 64}.b/"]
+)
 async def test_what_is_no_url_is_protocol(transport: HttpTransport, url: str) -> None:
     with pytest.raises(TransportError) as caught:
         await ask(transport, url)
@@ -190,7 +194,7 @@ async def test_one_connection_serves_many_requests(transport: HttpTransport) -> 
         for _ in range(20):
             assert await ask(transport, server.url) == b"x"
         assert server.connections == 1
-        await transport.send(Request("POST", server.url), timeout=5, fresh=True)
+        await transport.send(Request("POST", server.url), timeout=PATIENCE_S, fresh=True)
         assert server.connections == 2
 
 
@@ -198,7 +202,7 @@ async def test_a_connection_idle_for_too_long_is_not_used(transport: HttpTranspo
     async with raw_server(saying(answer("200 OK", b"x"))) as server:
         await ask(transport, server.url)
         await asyncio.sleep(0.05)
-        await transport.send(Request("POST", server.url), timeout=5, reuse_idle_seconds=0.01)
+        await transport.send(Request("POST", server.url), timeout=PATIENCE_S, reuse_idle_seconds=0.01)
         assert server.connections == 2
 
 
@@ -218,9 +222,18 @@ async def test_a_server_that_closes_after_an_answer_is_told_apart_from_one_that_
 
 
 async def test_bytes_that_nobody_asked_for_end_the_connection(transport: HttpTransport) -> None:
-    async with raw_server(saying(answer("200 OK", b"one"), answer("200 OK", b"poison"))) as server:
+    taken = asyncio.Event()
+
+    async def script(_: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer("200 OK", b"one"))
+        await taken.wait()
+        writer.write(answer("200 OK", b"poison"))
+
+    async with raw_server(script) as server:
         assert await ask(transport, server.url) == b"one"
-        await asyncio.sleep(0.1)
+        taken.set()
+        await until(lambda: server.ended == 1)
+        taken.clear()
         assert await ask(transport, server.url) == b"one"
         assert server.connections == 2
 
@@ -237,7 +250,7 @@ async def test_more_requests_than_connections_wait_their_turn() -> None:
 async def test_waiting_for_a_connection_costs_the_time_allowed_and_cancelling_frees_its_turn() -> None:
     transport = HttpTransport(guard=AddressGuard(allow_loopback=True), connections_per_origin=1)
     async with raw_server(saying(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n")) as server:
-        held = await transport.send(Request("GET", server.url), timeout=5)
+        held = await transport.send(Request("GET", server.url), timeout=PATIENCE_S)
         with pytest.raises(TransportError) as caught:
             await ask(transport, server.url, timeout=0.05)
         assert (caught.value.category, caught.value.sent) == (ErrorCategory.TIMEOUT, False)
@@ -245,7 +258,7 @@ async def test_waiting_for_a_connection_costs_the_time_allowed_and_cancelling_fr
         await asyncio.sleep(0.01)
         waiting.cancel()
         held.close()
-        await transport.send(Request("GET", server.url), timeout=5)
+        await transport.send(Request("GET", server.url), timeout=PATIENCE_S)
     await transport.close()
 
 
@@ -262,11 +275,11 @@ async def test_a_slow_reader_slows_the_server_down(transport: HttpTransport) -> 
         writer.close()
 
     async with raw_server(script) as server:
-        response = await transport.send(Request("GET", server.url), timeout=5)
+        response = await transport.send(Request("GET", server.url), timeout=PATIENCE_S)
         await asyncio.sleep(0.3)
         assert sent < 300
         total = 0
-        async for chunk in response.chunks(idle_timeout=5):
+        async for chunk in response.chunks(idle_timeout=PATIENCE_S):
             total += len(chunk)
         assert total == 100_000_000
 
@@ -275,9 +288,11 @@ async def test_a_large_answer_leaves_its_connection_fit_for_the_next(transport: 
     body = b"x" * 300_000
     async with raw_server(saying(answer("200 OK", body))) as server:
         for _ in range(3):
-            response = await transport.send(Request("GET", server.url), timeout=5)
-            await asyncio.sleep(0.1)  # all of it arrives before anybody reads, over the mark where reading pauses
-            assert await response.read(limit=LIMIT, timeout=5) == body
+            response = await transport.send(Request("GET", server.url), timeout=PATIENCE_S)
+            assert isinstance(response, HttpResponse)
+            # So much arrives before anybody reads that reading pauses.
+            await until(lambda each=response: len(each.so_far()) > PAUSE_AT)
+            assert await response.read(limit=LIMIT, timeout=PATIENCE_S) == body
         assert server.connections == 1
 
 
@@ -293,13 +308,15 @@ async def test_cancelling_at_random_loses_no_connection() -> None:
 
         for _ in range(10):
             await asyncio.gather(*(impatient() for _ in range(30)))
-            assert await asyncio.gather(*(ask(transport, server.url, timeout=20) for _ in range(3))) == [b"x"] * 3
+            assert (
+                await asyncio.gather(*(ask(transport, server.url, timeout=PATIENCE_S) for _ in range(3))) == [b"x"] * 3
+            )
     await transport.close()
 
 
 async def test_a_stream_that_falls_silent_is_a_timeout(transport: HttpTransport) -> None:
     async with raw_server(saying(b"HTTP/1.1 200 OK\r\n\r\nfirst")) as server:
-        response = await transport.send(Request("GET", server.url), timeout=5)
+        response = await transport.send(Request("GET", server.url), timeout=PATIENCE_S)
         chunks = response.chunks(idle_timeout=0.1)
         assert await anext(chunks) == b"first"
         with pytest.raises(TransportError) as caught:
@@ -307,25 +324,30 @@ async def test_a_stream_that_falls_silent_is_a_timeout(transport: HttpTransport)
         assert caught.value.category is ErrorCategory.TIMEOUT
 
 
-async def test_a_released_answer_lets_its_connection_serve_again(transport: HttpTransport) -> None:
+async def test_a_released_answer_lets_its_connection_serve_again(
+    transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmcp.mcp.connection._DISCARD_SECONDS", PATIENCE_S)
     async with raw_server(saying(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n", b"rest")) as server:
-        response = await transport.send(Request("GET", server.url), timeout=5)
+        response = await transport.send(Request("GET", server.url), timeout=PATIENCE_S)
+        assert isinstance(response, HttpResponse)
         response.release()
-        await asyncio.sleep(0.2)
-        await transport.send(Request("GET", server.url), timeout=5)
+        await until(lambda: response.ended)
+        await transport.send(Request("GET", server.url), timeout=PATIENCE_S)
         assert server.connections == 1
 
 
 async def test_a_cancelled_request_drops_its_connection(transport: HttpTransport) -> None:
     async with raw_server(saying()) as server:
         request = asyncio.create_task(ask(transport, server.url))
-        await asyncio.sleep(0.05)
+        await until(lambda: len(server.requests) == 1)
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
-        with pytest.raises(TransportError):
-            await ask(transport, server.url, timeout=0.05)
-        assert server.connections == 2
+        other = asyncio.create_task(ask(transport, server.url))
+        await until(lambda: len(server.requests) == 2)
+        assert [seen.connection for seen in server.requests] == [0, 1]
+        other.cancel()
 
 
 async def test_userinfo_and_fragment_are_not_sent(transport: HttpTransport) -> None:
@@ -342,16 +364,21 @@ async def test_userinfo_and_fragment_are_not_sent(transport: HttpTransport) -> N
 async def test_a_header_cannot_smuggle_another(transport: HttpTransport, header: tuple[str, str]) -> None:
     async with raw_server(saying(answer("200 OK"))) as server:
         with pytest.raises(TransportError) as caught:
-            await transport.send(Request("GET", server.url, (header,)), timeout=5)
+            await transport.send(Request("GET", server.url, (header,)), timeout=PATIENCE_S)
         assert caught.value.category is ErrorCategory.PROTOCOL
         assert server.connections == 0
 
 
 async def test_tls_to_a_server_without_tls_says_so(transport: HttpTransport) -> None:
-    async with raw_server(saying(answer("200 OK"))) as server:
-        with pytest.raises(TransportError) as caught:
-            await ask(transport, server.url.replace("http:", "https:"), timeout=2)
-        assert caught.value.category in (ErrorCategory.TLS, ErrorCategory.TIMEOUT)
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer("400 Bad Request"))
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    with pytest.raises(TransportError, match="does not speak TLS on this port") as caught:
+        await ask(transport, f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    assert (caught.value.category, caught.value.sent) == (ErrorCategory.TLS, False)
+    server.close()
 
 
 @pytest.fixture
@@ -375,8 +402,8 @@ async def test_a_certificate_is_checked_against_the_bundle(
     transport: HttpTransport, tls_server: str, certificate: tuple[str, str]
 ) -> None:
     async def with_peer(url: str, peer: Peer) -> bytes:
-        response = await transport.send(Request("POST", url, (), b"{}", peer), timeout=5)
-        return await response.read(limit=LIMIT, timeout=5)
+        response = await transport.send(Request("POST", url, (), b"{}", peer), timeout=PATIENCE_S)
+        return await response.read(limit=LIMIT, timeout=PATIENCE_S)
 
     assert await with_peer(tls_server, Peer(ca_pem=certificate[0])) == b"secret"
     assert await with_peer(tls_server, Peer(verify=False)) == b"secret"

@@ -21,6 +21,7 @@ class ApiServer:
     """Set its attributes before a client attaches.
 
     Attributes:
+        deaf: the container reads nothing.
         refusal: HTTP status to refuse with, 0 = none.
         frame: bytes of stdout in one frame.
         last_words: what comes on the status channel when the container ends.
@@ -32,6 +33,8 @@ class ApiServer:
         self.protocols: tuple[str, ...] = ("v5.channel.k8s.io", "v4.channel.k8s.io")
         self.token = "first"
         self.refusal = 0
+        self.deaf = False
+        self.gone = asyncio.Event()
         self.frame = 32 * 1024
         self.last_words = json.dumps({"status": "Success", "metadata": {}})
         self.asked: list[str] = []
@@ -58,6 +61,7 @@ class ApiServer:
         try:
             yield
         finally:
+            self.gone.set()
             await runner.cleanup()
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
@@ -69,6 +73,9 @@ class ApiServer:
         socket = web.WebSocketResponse(protocols=self.protocols)
         await socket.prepare(request)
         self.agreed.append(socket.ws_protocol)
+        if self.deaf:
+            await self.gone.wait()
+            return socket
         self.open.add(socket)
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(

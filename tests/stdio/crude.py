@@ -12,6 +12,7 @@ from typing import Any
 
 _seen: list[dict[str, Any]] = []
 _asking: dict[int, Any] = {}
+_held: list[Any] = []
 _write = threading.Lock()
 
 
@@ -52,6 +53,12 @@ def _call(ident: Any, params: dict[str, Any]) -> None:
             threading.Timer(0.1, _answer, (ident, "for you")).start()
         case "silence":
             pass
+        case "hold":
+            _held.append(ident)
+        case "release":
+            while _held:
+                _answer(_held.pop(), "late")
+            _answer(ident, "released")
         case "seen":
             _answer(ident, json.dumps(_seen))
         case "ask":
@@ -60,12 +67,12 @@ def _call(ident: Any, params: dict[str, Any]) -> None:
         case "tell":
             _say({"method": arguments["method"], "params": arguments["params"]})
             _answer(ident, "told")
-        case "later":
-            _answer(ident, "told later")
-            threading.Timer(0.1, _say, ({"method": arguments["method"], "params": arguments["params"]},)).start()
+        case "after":
+            # In one piece: whoever reads the one has read the other.
+            answer = {"jsonrpc": "2.0", "id": ident, "result": {"content": [{"type": "text", "text": "told after"}]}}
+            _put(json.dumps(answer) + "\n" + json.dumps({"jsonrpc": "2.0", **arguments}))
         case "flood":
             _answer(ident, "flooded")
-            time.sleep(0.1)
             for number in range(arguments["times"]):
                 _say({"method": "notifications/message", "params": {"level": "info", "data": number}})
         case "deaf":

@@ -1,17 +1,20 @@
 """Attaching to a container: the account, the protocol, and what is said when it does not work."""
 
+import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.gateway.world import Running, until
+from tests.gateway.world import PATIENCE_S, Running, until
 from tests.stdio.apiserver import ApiServer
 from tests.stdio.proxying import Speaker, proxy
 
 from vmcp.gateway.kubewatch import ServiceAccount
+from vmcp.stdio.attach import AttachError
 from vmcp.stdio.cluster import KubeconfigCluster, OwnCluster
 from vmcp.stdio.podattach import Container, PodContainer
 
@@ -39,7 +42,7 @@ async def test_the_container_is_attached_to_with_the_pods_own_account(api: ApiSe
     ]
     assert api.agreed == ["v5.channel.k8s.io"]
     # The end of stdin is told, since version 5 has a word for it.
-    assert api.frames[-1] == b"\xff\x00"
+    await until(lambda: api.frames[-1] == b"\xff\x00")
 
 
 async def test_an_older_api_server_is_spoken_to_in_version_4(api: ApiServer) -> None:
@@ -149,6 +152,45 @@ async def test_a_kubeconfig_will_do_on_a_laptop(api: ApiServer, tmp_path: Path) 
     async with proxy(PodContainer(KubeconfigCluster(file), WHICH)) as running:
         client = await Speaker.open(running)
         assert await client.call("echo", text="hello") == "hello"
+
+
+async def test_letting_go_of_a_container_that_reads_nothing_ends(api: ApiServer) -> None:
+    api.deaf = True
+    # aiohttp waits for room after so many bytes only: the first attach counts them, the second is let go of just there.
+    frames = await _filled(api, 2**30)
+    assert await _filled(api, frames - 1) == frames - 1
+
+
+async def _filled(api: ApiServer, most_frames: int) -> int:
+    """Write until it no longer can be, then so many frames of one byte more; how many were taken."""
+    attach = await own(api).open()
+    try:
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(2):
+                    await attach.write(b"x" * 32_000)
+        for frames in range(most_frames):
+            try:
+                await attach.write(b"y")
+            except asyncio.CancelledError:
+                return frames
+        return most_frames
+    finally:
+        async with asyncio.timeout(PATIENCE_S):
+            await attach.close()
+
+
+async def test_a_kubeconfig_without_a_user_is_said_to_be_of_no_use(tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    config = {
+        "current-context": "dev",
+        "contexts": [{"name": "dev", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": None}],
+    }
+    file.write_text(yaml.safe_dump(config))
+    with pytest.raises(AttachError, match="kubeconfig cannot be used"):
+        await PodContainer(KubeconfigCluster(file), WHICH).open()
 
 
 async def says(running: Running, reason: str) -> bool:

@@ -162,6 +162,6 @@ async def test_progress_logs_and_changes_reach_an_official_client() -> None:
         await client.call_tool("count", {"to": 3}, progress_callback=progress)
         await client.call_tool("say", {"text": "careful"})
         await client.call_tool("change", {})
-        await until(lambda: person.logged == ["warning"] and len(person.heard) >= 1)
+        await until(lambda: person.logged == ["warning"] and len(person.heard) >= 1 and len(steps) == 3)
         assert steps == [0, 1, 2]
         assert str((await client.read_resource("talking://doc")).contents[0]).count("content")

@@ -1,7 +1,9 @@
 """The server tells: progress to its caller, the rest to whom it concerns."""
 
+import asyncio
+
 import httpx
-from tests.gateway.world import until
+from tests.gateway.world import Running, until
 from tests.stdio.proxying import CRUDE, Speaker, proxy
 
 
@@ -60,7 +62,7 @@ async def test_logs_go_to_the_caller_and_to_all_when_nobody_calls() -> None:
         assert told["params"] == params
         assert response["result"]
         async with caller.listening(), other.listening():
-            await caller.call("later", method="notifications/message", params={"level": "error", "data": "of nobody"})
+            await caller.call("after", method="notifications/message", params={"level": "error", "data": "of nobody"})
             await until(lambda: caller.heard and other.heard)
         assert [each["params"]["data"] for each in other.heard] == ["of nobody"]
 
@@ -75,10 +77,26 @@ async def test_each_client_sees_logs_from_its_own_level_on() -> None:
         assert sent == ["error", "debug", "debug"]
         async with talkative.listening(), quiet.listening():
             for level in ("info", "critical"):
-                await quiet.call("later", method="notifications/message", params={"level": level, "data": level})
+                await quiet.call("after", method="notifications/message", params={"level": level, "data": level})
             await until(lambda: quiet.heard and len(talkative.heard) == 2)
         assert [each["params"]["level"] for each in quiet.heard] == ["critical"]
+        assert [each["params"]["level"] for each in talkative.heard] == ["info", "critical"]
         assert (await quiet.ask("logging/setLevel", {"level": "loud"}))[-1]["error"]["code"] == -32602
+
+
+async def test_a_level_that_is_set_by_a_batch_whose_session_has_ended_is_no_fault() -> None:
+    async with proxy(CRUDE) as running:
+        client = await Speaker.open(running, version="2025-03-26")
+        batch = [
+            {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "silence"}},
+            {"jsonrpc": "2.0", "id": 2, "method": "logging/setLevel", "params": {"level": "error"}},
+        ]
+        posted = asyncio.create_task(running.post(batch, Mcp_Session_Id=client.session))
+        await until(lambda: under_way(running, 1))
+        await end(client)
+        first, second = (await posted).json()
+        assert first["error"]["code"] == -32800
+        assert second["result"] == {"method": "logging/setLevel"}
 
 
 async def test_a_client_that_reads_nothing_costs_a_bounded_queue() -> None:
@@ -90,6 +108,10 @@ async def test_a_client_that_reads_nothing_costs_a_bounded_queue() -> None:
         async with idle.listening():
             await until(lambda: len(idle.heard) >= 256)
         assert [each["params"]["data"] for each in idle.heard] == list(range(2000 - 256, 2000))
+
+
+async def under_way(running: Running, calls: int) -> bool:
+    return f"vmcp_stdio_calls_under_way {calls}.0" in (await running.get("/metrics")).text
 
 
 async def end(client: Speaker) -> None:

@@ -24,6 +24,7 @@ MOST_RESUMPTIONS: Final = 100
 """A server may close a stream and be polled for the rest, but not for ever."""
 _RESUME_AFTER_S: Final = 0.5
 _LONGEST_SILENCE_S: Final = 86_400.0
+_LATE: Final = "The server's answer was not complete in time."
 
 
 class Era(StrEnum):
@@ -54,9 +55,9 @@ class Deadline:
         self._timeout = None
 
     def move(self, at: float) -> None:
-        """Set another time, for the wait under way too."""
+        """Set another time, for the wait under way too unless its time is over already."""
         self.at = at
-        if self._timeout is not None:
+        if self._timeout is not None and not self._timeout.expired():
             self._timeout.reschedule(at)
 
 
@@ -142,15 +143,19 @@ class HttpExchange(Exchange):
         return self._messages
 
     async def response(self) -> Reply:
-        """The body read as one message, or the stream read to the response."""
-        if self._reply is None and not self.streaming:
-            limit = self._most_bytes or answers.MOST_ANSWER_BYTES
-            message = await answers.read_message(self._response, self._deadline.at, limit=limit)
-            self._reply = matched(message, self.request_id)
-        elif self._reply is None:
-            async for message in self:
-                if message.is_request:
-                    await self.answer(message.id or b"null", error=UNSERVED)
+        """The body read as one message, or the stream read to the response. Where there is none, it is closed."""
+        try:
+            if self._reply is None and not self.streaming:
+                limit = self._most_bytes or answers.MOST_ANSWER_BYTES
+                message = await answers.read_message(self._response, self._deadline.at, limit=limit)
+                self._reply = matched(message, self.request_id)
+            elif self._reply is None:
+                async for message in self:
+                    if message.is_request:
+                        await self.answer(message.id or b"null", error=UNSERVED)
+        except BaseException:
+            self.close()
+            raise
         if self._reply is None:
             raise BackendError(ErrorCategory.PROTOCOL, "The exchange was given up before its response.")
         return self._reply
@@ -182,6 +187,7 @@ class HttpExchange(Exchange):
             await self.response()
         if self._reply is not None:
             return
+        last_id: str | None = None
         for _ in range(MOST_RESUMPTIONS):
             parser = EventParser(limit=answers.MOST_ANSWER_BYTES)
             async with aclosing(
@@ -197,12 +203,23 @@ class HttpExchange(Exchange):
                             await self.answer(message.id or b"null", result=b"{}")
                     else:
                         yield message
-            if not parser.last_id or self._resume is None:
+            # Of a stream that had nothing new, that of the one before.
+            last_id = parser.last_id or last_id
+            if not last_id or self._resume is None:
                 break
             # The server closed the stream and keeps the rest for whoever asks with the last id (mcp-wire §1.5).
-            await asyncio.sleep(_RESUME_AFTER_S if parser.retry_s is None else min(parser.retry_s, 30.0))
-            self._response = await self._resume(parser.last_id, self._deadline.at)
+            await self._pause(_RESUME_AFTER_S if parser.retry_s is None else min(parser.retry_s, 30.0))
+            self._response = await self._resume(last_id, self._deadline.at)
         raise BackendError(ErrorCategory.PROTOCOL, "The server's stream ended without a response.", http_status=200)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with self._deadline.timeout():
+                await asyncio.sleep(seconds)
+        except TimeoutError:
+            raise _broken(self._response, ErrorCategory.TIMEOUT, _LATE) from None
+        finally:
+            self._deadline.passed()
 
 
 UNSERVED = JsonRpcError(jsonrpc.METHOD_NOT_FOUND, "This client serves no requests.")
@@ -291,9 +308,7 @@ async def stream_events(
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise _broken(
-                    response, ErrorCategory.TIMEOUT, "The server's answer was not complete in time."
-                ) from None
+                raise _broken(response, ErrorCategory.TIMEOUT, _LATE) from None
             except TransportError as error:
                 raise _broken(response, error.category, str(error)) from None
             except EventTooLong:

@@ -47,11 +47,11 @@ def parse_url(url: str) -> tuple[Origin, str]:
         raise ValueError("not an http:// or https:// URL with a host")
     tls = parts.scheme == "https"
     host = parts.hostname
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            raise ValueError("the host is no name that DNS knows") from None
+    try:
+        # Of an ASCII name too: one with an empty label, or one that is too long, cannot be resolved.
+        host = host.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise ValueError("the host is no name that DNS knows") from None
     if any(character.isspace() for character in host):
         raise ValueError("a host name has no white space")
     target = quote(parts.path or "/", safe=_KEEP)

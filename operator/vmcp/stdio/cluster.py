@@ -66,7 +66,7 @@ class KubeconfigCluster(Cluster):
         """By the user's token or certificate."""
         try:
             return self._read()
-        except (OSError, ValueError, KeyError, TypeError, StopIteration, yaml.YAMLError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, yaml.YAMLError) as error:
             raise ClusterError(f"{self._path} cannot be used ({_why(error)})") from None
 
     def _read(self) -> Login:

@@ -57,7 +57,8 @@ class _Process(Attach):
         try:
             self._process.stdin.write(data)
             await self._process.stdin.drain()
-        except OSError:
+        except (OSError, RuntimeError):
+            # uvloop has a RuntimeError for a pipe that it has closed, since its other end is gone.
             raise AttachError("the server reads no more") from None
 
     async def close(self) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 
 MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
 """A server that does not read makes its callers wait, with as many bytes again, and then refuses them."""
+MOST_BYTES: Final = 2 * MOST_WAITING_BYTES
+"""Beyond, even answers to the server are dropped: it asks and asks, and does not read."""
 
 
 class Outbox:
@@ -20,7 +22,9 @@ class Outbox:
         self._room.set()
 
     def put(self, line: bytes) -> None:
-        """Write this line, without its line break, as soon as its turn comes."""
+        """Write this line, without its line break, as soon as its turn comes; dropped where far too much waits."""
+        if self._bytes > MOST_BYTES:
+            return
         self._lines.append(line)
         self._bytes += len(line)
         self._news.set()

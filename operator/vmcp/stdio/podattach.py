@@ -4,6 +4,7 @@ The container has `stdinOnce: true`: when the attach ends, however it ends, the 
 exits, and the kubelet starts a fresh one. So no session ever goes on where another one left it.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from vmcp.stdio.attach import Attach, AttachError, Source
+from vmcp.stdio.cancelling import is_cancelled
 from vmcp.stdio.cluster import Cluster, ClusterError
 from vmcp.stdio.stderr import Stderr, printable
 
@@ -126,11 +128,17 @@ class _PodAttach(Attach):
 
     async def close(self) -> None:
         """End the stream of stdin, where there are words for it, and the connection."""
-        with suppress(aiohttp.ClientError, ConnectionError):
-            if self._socket.protocol == V5:
-                await self._socket.send_bytes(bytes((CLOSED, STDIN)))
-            await self._socket.close()
-        await self._session.close()
+        try:
+            with suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
+                async with asyncio.timeout(2 * CLOSE_S):
+                    if self._socket.protocol == V5:
+                        await self._socket.send_bytes(bytes((CLOSED, STDIN)))
+                    await self._socket.close()
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+        finally:
+            await self._session.close()
 
 
 def _reason(status: bytes) -> str:

@@ -17,9 +17,8 @@ from msgspec import Raw
 from vmcp.gateway.answer import rpc_error
 from vmcp.gateway.ask import LOG_LEVELS, Ask, fields_of
 from vmcp.gateway.changes import Changed, Changes
-from vmcp.gateway.flight import Flight
+from vmcp.gateway.flights import Flights
 from vmcp.gateway.legacy import VERSIONS
-from vmcp.gateway.patience import attend
 from vmcp.gateway.questions import ANSWER_S, CAPABILITY_OF
 from vmcp.gateway.seal import Seal
 from vmcp.gateway.sessions import Session, Sessions
@@ -67,7 +66,7 @@ class Relay:
         self._timeout_s = timeout_s
         self._metrics = metrics
         self._under_way: dict[Call, Ask] = {}
-        self._flights: set[Flight] = set()
+        self._flights = Flights(tasks)
         self._quiet = asyncio.Event()
         self._questions: dict[bytes, asyncio.Task[None]] = {}
         self._subscribers: dict[str, set[Session]] = {}
@@ -102,7 +101,8 @@ class Relay:
             return
         session.level = level
         session.log_level = LOG_LEVELS.index(level)
-        lowest = min(LOG_LEVELS.index(each.level) for each in self.sessions if each.level)
+        # Its own beside them: it may have ended while a batch of its went on.
+        lowest = min([session.log_level, *(each.log_level for each in self.sessions if each.level)])
         ask.params = msgspec.json.encode({**ask.fields, "level": LOG_LEVELS[lowest]})
         await self._carry(ask)
 
@@ -132,8 +132,7 @@ class Relay:
 
     def give_up_calls(self, reason: str) -> None:
         """End every call under way with an error, and tell the server."""
-        for flight in tuple(self._flights):
-            flight.cancel(reason)
+        self._flights.give_up(reason)
 
     # what the server says
 
@@ -178,13 +177,8 @@ class Relay:
         """Answer the request with what the server says; whether that is a result."""
         started = time.perf_counter()
         outcome = "failed"
-        flight = Flight()
-        self._flights.add(flight)
-        if ask.flights is not None:
-            ask.flights[ask.answer.ident] = flight
-        attending = attend(ask, flight, self._tasks)
         try:
-            outcome = await self._converse(ask)
+            outcome = await self._flights.carry(ask, self._converse(ask))
         except NotSent as reason:
             await ask.answer.error(rpc_error(jsonrpc.BACKEND_UNAVAILABLE, f"the server is unavailable: {reason}"))
         except ServerLost as lost:
@@ -194,15 +188,8 @@ class Relay:
             await ask.answer.error(rpc_error(jsonrpc.INTERNAL_ERROR, message))
         except asyncio.CancelledError:
             outcome = "cancelled"
-            if not flight.given_up():
-                raise
-            await ask.answer.error(rpc_error(jsonrpc.REQUEST_CANCELLED, f"Request cancelled: {flight.reason}"))
+            raise
         finally:
-            flight.end()
-            attending.cancel()
-            self._flights.discard(flight)
-            if ask.flights is not None and ask.flights.get(ask.answer.ident) is flight:
-                del ask.flights[ask.answer.ident]
             self._metrics.called(ask.method, outcome, time.perf_counter() - started)
         return outcome == "ok"
 
@@ -237,7 +224,7 @@ class Relay:
 
     def _tell_one(self, session: Session, calls: "list[Call] | tuple[()]", message: bytes) -> None:
         """On the stream of the client's only call, else on its GET stream."""
-        if len(calls) == 1 and not calls[0].over and self._under_way[calls[0]].answer.streams:
+        if len(calls) == 1 and self._under_way[calls[0]].answer.streams:
             calls[0].tell(message)
         else:
             session.listener.post(message)
@@ -245,7 +232,8 @@ class Relay:
     def _callers(self) -> dict[Session, list[Call]]:
         callers: dict[Session, list[Call]] = {}
         for call, ask in self._under_way.items():
-            if ask.session is not None:
+            # What the server says after its response is about something else.
+            if ask.session is not None and not call.over:
                 callers.setdefault(ask.session, []).append(call)
         return callers
 
@@ -268,8 +256,10 @@ class Relay:
         server = self.server
         self._let_wait(session, ANSWER_S + self._timeout_s)
         try:
-            response = await session.questions.ask(tell, question.method, question.params or b"")
-            self._let_wait(session, self._timeout_s)
+            try:
+                response = await session.questions.ask(tell, question.method, question.params or b"")
+            finally:
+                self._let_wait(session, self._timeout_s)
             server.answer(ident, response.result, response.error)
         except Exception:
             log.exception("a client could not be asked")

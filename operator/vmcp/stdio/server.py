@@ -26,6 +26,7 @@ from vmcp.mcp.legacy import agreed, initialize_params
 from vmcp.mcp.progress import PROGRESS, token_of, told_under, with_token
 from vmcp.stdio.attach import Attach, AttachError, Source
 from vmcp.stdio.call import Call, NotSent, ServerLost
+from vmcp.stdio.cancelling import is_cancelled
 from vmcp.stdio.lines import Lines, TooLong
 from vmcp.stdio.metrics import Metrics
 from vmcp.stdio.outbox import Outbox
@@ -123,13 +124,16 @@ class Server:
         """Send a request.
 
         Raises:
-            NotSent: the server cannot be used, or too many calls are under way.
-            TimeoutError: the server has not read what came before by the deadline; nothing was sent.
+            NotSent: the server cannot be used, too many calls are under way, or by the deadline it has not read what
+                came before.
         """
         outbox = self._outbox
-        async with deadline.timeout():
-            if not await outbox.room(len(params)):
-                raise NotSent("it does not read, and too much waits for it already")
+        try:
+            async with deadline.timeout():
+                if not await outbox.room(len(params)):
+                    raise NotSent("it does not read, and too much waits for it already")
+        except TimeoutError:
+            raise NotSent("it has not read in time what came before") from None
         deadline.passed()
         if self.missing or outbox is not self._outbox:
             raise NotSent(self.missing or "it has just been lost")
@@ -187,7 +191,8 @@ class Server:
             for call in calls.values():
                 call.end(ServerLost(str(failure)))
             await attach.close()
-        _heed_cancel()
+        if is_cancelled():
+            raise asyncio.CancelledError
         raise AttachError(str(failure))
 
     async def _initialize(self) -> None:
@@ -286,13 +291,6 @@ class Server:
             log.warning("skipped a line of the server's output, %s", why)
             if self._skipped == SHOWN_SKIPPED:
                 log.warning("further lines like this are not shown until the server is attached to again")
-
-
-def _heed_cancel() -> None:
-    """A task group that was ending already loses a cancel from outside (mended in Python 3.13)."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
