@@ -16,11 +16,17 @@ from tests.gateway.world import PATIENCE_S, Running, free_port, until
 T = TypeVar("T")
 
 START = """
-import sys
+import os, sys
 from pathlib import Path
 from vmcp.gateway.server import run
 from vmcp.gateway.settings import ServeOptions
+from vmcp.gateway.sharing import redisstorage
+from vmcp.gateway.workers import gathering
+# A machine under load may be slower than what is good for users.
+redisstorage.WAIT_S = 3.0
+gathering.GATHER_S, gathering.ANSWER_S = 15.0, 20.0
 file, port, workers = sys.argv[1:]
+exec(os.environ.get("BEFORE", ""))
 sys.exit(run(ServeOptions(Path(file), port=int(port), workers=int(workers))))
 """
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -55,15 +61,16 @@ async def gateway_process(
     key: str = KEY,
     workers: int = 1,
     environ: Mapping[str, str] | None = None,
+    before: str = "",
 ) -> AsyncIterator[Process]:
-    """A standalone gateway in a process of its own."""
+    """A standalone gateway in a process of its own, which runs the code `before` first."""
     port = free_port()
     running = Running(folder / f"{port}.yaml", port)
     running.write(content)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-c", START, str(running.file), str(port), str(workers)),
-        env=os.environ | {"VMCP_SESSION_HMAC_SECRET": key} | dict(environ or {}),
+        env=os.environ | {"VMCP_SESSION_HMAC_SECRET": key, "BEFORE": before} | dict(environ or {}),
     )
     served = Process(running, process)
     try:

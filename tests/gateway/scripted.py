@@ -28,6 +28,9 @@ class Scripted:
         request = json.loads(body)
         self.requests.append(request)
         self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
+        await self._answer(request, receive, send)
+
+    async def _answer(self, request: dict[str, Any], receive: Any, send: Any) -> None:
         if "id" not in request:
             await self._send(send, 202, b"")
             return

@@ -1,7 +1,9 @@
 """Two minimal clients on raw HTTP, for what the SDK's client would not send or hides."""
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -18,8 +20,11 @@ class LegacySpeaker:
         self.session = session
 
     @classmethod
-    async def open(cls, running: Running, version: str = "2025-11-25") -> "LegacySpeaker":
-        params = {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
+    async def open(
+        cls, running: Running, version: str = "2025-11-25", capabilities: dict[str, Any] | None = None
+    ) -> "LegacySpeaker":
+        offered = {"protocolVersion": version, "capabilities": capabilities or {}}
+        params = {**offered, "clientInfo": {"name": "t", "version": "0"}}
         answer = await running.post({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
         return cls(running, answer.headers["mcp-session-id"])
 
@@ -55,6 +60,16 @@ class LegacySpeaker:
         # A stream that should have ended would go on for ever.
         async with asyncio.timeout(30), httpx.AsyncClient(timeout=20) as http:
             return await http.get(self.running.url, headers=headers)
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[AsyncIterator[str]]:
+        """The lines of the GET stream."""
+        headers = {"Accept": "text/event-stream", "Mcp-Session-Id": self.session}
+        async with (
+            httpx.AsyncClient(timeout=30) as http,
+            http.stream("GET", self.running.url, headers=headers) as response,
+        ):
+            yield response.aiter_lines()
 
     async def resumed(self, last_event_id: str) -> list[dict[str, Any]]:
         """What came after that event, up to the end of its stream."""

@@ -63,8 +63,12 @@ async def test_hidden_renamed_and_contested_tools(tmp_path: Path) -> None:
             speaker = ModernSpeaker(running)
             refused = await speaker.ask("tools/call", {"name": "alpha_add", "arguments": {}})
             assert refused.json()["error"]["code"] == -32602
-            prompts = (await speaker.ask("prompts/list")).json()["result"]["prompts"]
-            assert sorted(prompt["name"] for prompt in prompts) == ["alpha_greet", "beta_greet"]
+
+            async def prompts() -> bool:
+                found = (await speaker.ask("prompts/list")).json()["result"]["prompts"]
+                return sorted(prompt["name"] for prompt in found) == ["alpha_greet", "beta_greet"]
+
+            await until(prompts)
 
 
 @pytest.mark.parametrize("hides", [{"excludeAllTools": True}, {"tools": [{"workload": "late", "excludeAll": True}]}])

@@ -98,6 +98,27 @@ async def test_a_body_that_is_no_message_is_refused(legacy: LegacySpeaker, body:
     assert (await legacy.ask("ping")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        (b"\xff", b"{}"),
+        (b"ping", b'{"\xff":1}'),
+        (b"tools/call", b'{"name":"\xed\xa0\x80"}'),
+        (b"tools/call", b'{"name":"alpha_add","arguments":{"a":"\xff"}}'),
+        (b"initialize", b'{"protocolVersion":"2025-11-25","capabilities":{"sampling":"\xff"}}'),
+    ],
+)
+async def test_a_body_that_is_no_text_is_refused(legacy: LegacySpeaker, method: bytes, params: bytes) -> None:
+    answer = await legacy.send(b'{"jsonrpc":"2.0","id":1,"method":"%b","params":%b}' % (method, params))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32700)
+
+
+async def test_a_number_that_no_float_holds_is_no_fault(running: Running) -> None:
+    offered = b'{"protocolVersion":"2025-11-25","capabilities":{"experimental":{"x": 1e999},"roots":{}}}'
+    answer = await running.post(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":%b}' % offered)
+    assert answer.json()["result"]["protocolVersion"] == "2025-11-25"
+
+
 async def test_batches_belong_to_2025_03_26(running: Running) -> None:
     old = await LegacySpeaker.open(running, "2025-03-26")
     answer = await old.send(
@@ -253,7 +274,11 @@ async def test_a_subscription_is_acknowledged_first_with_what_is_given(running: 
     }
     async with httpx.AsyncClient() as http, http.stream("POST", running.url, json=body, headers=headers) as answer:
         assert answer.headers["content-type"] == "text/event-stream"
-        text = await anext(answer.aiter_text())
+        text = ""
+        async for chunk in answer.aiter_text():
+            text += chunk
+            if text.endswith("\n\n"):
+                break
     assert events(text) == [
         {
             "jsonrpc": "2.0",

@@ -251,10 +251,10 @@ async def test_garbage_after_a_call_does_not_become_part_of_its_answer(tmp_path:
 
 
 async def test_a_connection_with_calls_on_it_stays_and_an_idle_one_is_closed(tmp_path: Path) -> None:
-    async with world(tmp_path, limits=Limits(idle_s=1)) as (_, running, client), asyncio.timeout(30):
+    async with world(tmp_path, limits=Limits(idle_s=3)) as (_, running, client), asyncio.timeout(30):
         assert isinstance(client, LegacySpeaker)
         reader, writer = await connect(running)
-        for ident in range(6):
+        for ident in range(9):
             writer.write(call(client.session, ident))
             assert (await answer(reader))["id"] == ident
             await asyncio.sleep(0.4)

@@ -1,7 +1,11 @@
 """Letters between workers arrive whole, in order, with what they hand over; a full box says so."""
 
 import asyncio
+import contextlib
+import os
+import resource
 import socket
+from collections.abc import Iterator
 
 import pytest
 from tests.gateway.world import until
@@ -67,3 +71,44 @@ async def test_what_waits_in_a_box_is_read_by_whoever_takes_its_place() -> None:
     Mail(boxes, 0).post(1, "kind", b"waits")
     ((letter, _),) = await received(Mail(boxes, 1), 1)
     assert letter.content == b"waits"
+
+
+@contextlib.contextmanager
+def room_for_open_files(count: int) -> Iterator[None]:
+    """This process may open so many more."""
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 10, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(count):
+            os.close(taken.pop())
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in taken:
+            os.close(each)
+
+
+async def test_a_letter_that_there_is_no_open_file_for_is_lost_and_the_next_arrives(
+    pair: tuple[Mail, Mail],
+) -> None:
+    here, there = pair
+    letters: list[Letter] = []
+    task = asyncio.create_task(there.run(lambda letter, given: letters.append(letter)))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        # One, for the socket or for what is beside the letter: not for both.
+        assert here.post(1, "both", b"x" * 100_000, hand=theirs)
+        with room_for_open_files(1):
+            assert here.post(1, "plain")
+            await until(lambda: letters)
+        with room_for_open_files(0):
+            assert not here.post(1, "large", b"x" * 100_000)
+        assert here.post(1, "large", b"x" * 100_000)
+        await until(lambda: len(letters) == 2)
+    assert [letter.kind for letter in letters] == ["plain", "large"]
+    assert not task.done()
+    task.cancel()

@@ -1,5 +1,6 @@
 """What passes outside of calls: subscriptions, log levels, and sessions that a client has for itself."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -60,9 +61,14 @@ async def test_a_modern_client_hears_of_resources_on_its_subscription_stream(tmp
             await listed(client)
             async with client.listen(resource_subscriptions=[URI, "asking://nobody"]) as stream:
                 assert list(stream.honored.resource_subscriptions or []) == [URI]
-                await client.call_tool("a_touch", {})
-                event = await anext(aiter(stream))
-                assert str(event.uri) == URI  # type: ignore[union-attr]
+                event = asyncio.ensure_future(anext(aiter(stream)))
+
+                async def touched() -> bool:
+                    await client.call_tool("a_touch", {})
+                    return event.done()
+
+                await until(touched)
+                assert str(event.result().uri) == URI  # type: ignore[union-attr]
 
 
 async def test_a_modern_client_is_subscribed_at_a_legacy_backend_for_as_long_as_it_listens(tmp_path: Path) -> None:
@@ -75,7 +81,7 @@ async def test_a_modern_client_is_subscribed_at_a_legacy_backend_for_as_long_as_
             await listed(client)
             async with client.listen(resource_subscriptions=[URI]) as stream:
                 assert list(stream.honored.resource_subscriptions or []) == [URI]
-                assert seen.subscribed == [URI]
+                await until(lambda: seen.subscribed == [URI])
 
 
 async def test_a_subscription_to_nothing_is_invalid_params(tmp_path: Path) -> None:
@@ -98,10 +104,11 @@ async def test_log_messages_come_from_the_chosen_level_on(tmp_path: Path, kind: 
             async with Client(running.url, mode="legacy", logging_callback=person.log) as client:
                 await listed(client)
                 await client.call_tool("a_say", {})
-                assert "error" in person.logged
+                await until(lambda: "error" in person.logged)
                 person.logged.clear()
                 await client.set_logging_level("warning")
                 await client.call_tool("a_say", {})
+                await until(lambda: len(person.logged) >= 2)
                 assert person.logged == ["warning", "error"]
                 if kind != "modern":
                     assert seen.levels == ["warning"]
@@ -109,8 +116,10 @@ async def test_log_messages_come_from_the_chosen_level_on(tmp_path: Path, kind: 
 
 async def test_clients_that_cannot_be_asked_share_one_session_and_others_have_their_own(tmp_path: Path) -> None:
     seen = Seen()
+    # A check that a busy machine fails would open another session.
+    checks = {"failureHandling": {"healthCheckInterval": "1h", "healthCheckTimeout": "30s"}}
     with asking_backend("legacy", seen) as asking:
-        async with gateway(tmp_path, config(entry("a", asking.url))) as running:
+        async with gateway(tmp_path, config(entry("a", asking.url), operational=checks)) as running:
 
             async def opened(*people: Person | None) -> int:
                 before = seen.methods.count("initialize")
@@ -213,6 +222,41 @@ async def test_a_subscription_follows_a_backend_that_moved(tmp_path: Path) -> No
             await until(lambda: after.subscribed == [URI] and before.deleted)
 
 
+async def test_a_modern_subscription_follows_a_backend_that_moved_and_ends_with_one_that_is_gone(
+    tmp_path: Path,
+) -> None:
+    before, after = Seen(), Seen()
+    with asking_backend("legacy", before) as old, asking_backend("legacy", after) as new:
+        async with (
+            gateway(tmp_path, config(entry("a", old.url))) as running,
+            Client(running.url, mode="2026-07-28", cache=None) as client,
+        ):
+            await listed(client)
+            async with client.listen(resource_subscriptions=[URI]):
+                running.write(config(entry("a", new.url)))
+                await until(lambda: after.subscribed == [URI] and not before.streams)
+                running.write(config())
+                await until(lambda: not after.streams)
+
+
+async def test_a_backend_that_is_out_is_told_of_the_log_level_when_it_is_back(tmp_path: Path) -> None:
+    seen = Seen()
+    with asking_backend("legacy", seen) as asking:
+        async with (
+            gateway(tmp_path, config(entry("a", asking.url))) as running,
+            Person().client(running.url, "legacy") as client,
+        ):
+            await listed(client)
+            await client.call_tool("a_say", {})
+            out = {**FAST, "perBackend": {"a": {"override": {"mode": "forcedOpen"}}}}
+            running.write(config(entry("a", asking.url), operational={"failureHandling": out}))
+            await until(lambda: _lists_nothing(client))
+            await client.set_logging_level("error")
+            assert seen.levels == []
+            running.write(config(entry("a", asking.url)))
+            await until(lambda: seen.levels == ["error"])
+
+
 async def test_nothing_is_kept_open_to_a_backend_that_is_out(tmp_path: Path) -> None:
     seen = Seen()
     with asking_backend("legacy", seen) as asking:
@@ -229,3 +273,7 @@ async def test_nothing_is_kept_open_to_a_backend_that_is_out(tmp_path: Path) -> 
             await until(lambda: seen.streams == 0)
             running.write(config(entry("a", asking.url)))
             await until(lambda: seen.streams == 2)
+
+
+async def _lists_nothing(client: Client) -> bool:
+    return not (await client.list_tools()).tools

@@ -46,5 +46,11 @@ def test_header_and_body_are_compared(arguments: dict[str, object], said: bytes 
     assert (param_mismatch(PARAMS, fields(**arguments), headers) == "") is fits
 
 
+def test_a_number_that_no_float_holds_is_compared_as_it_is_written() -> None:
+    call = {"arguments": Raw(b'{"region":1e999}')}
+    assert param_mismatch(PARAMS, call, {b"mcp-param-region": b"1e999"}) == ""
+    assert param_mismatch(PARAMS, call, {b"mcp-param-region": b"1e9"})
+
+
 def test_a_header_that_is_no_text_says_nothing() -> None:
     assert header_text(b"=?base64?/w==?=") is None

@@ -13,9 +13,10 @@ import pytest
 from redis import Redis
 from tests.gateway.asking import URI, Seen, asking_backend
 from tests.gateway.processes import Process, gateway_process, held_by_a_thread
-from tests.gateway.speakers import LegacySpeaker
-from tests.gateway.world import Calls, Running, backend, config, entry, until
+from tests.gateway.speakers import LegacySpeaker, ModernSpeaker
+from tests.gateway.world import PATIENCE_S, Calls, Running, backend, config, entry, until
 
+from vmcp.gateway.sharing import redisstorage
 from vmcp_dev.redisserver import RedisServer
 
 # The eras differ on purpose.
@@ -36,6 +37,7 @@ async def two(folder: Path, content: dict[str, Any], **options: Any) -> AsyncIte
     async with gateway_process(folder, content, **options) as one, gateway_process(folder, content, **options) as other:
         for each in (one, other):
             await until(lambda each=each: is_shared(each.running))
+            await until(lambda each=each: lists(each.running, content))
         yield one, other
 
 
@@ -57,6 +59,13 @@ def pair(calls: Calls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
                 yield replicas
     finally:
         redis.stop()
+
+
+async def lists(running: Running, content: dict[str, Any]) -> bool:
+    """Whether it knows the tools of every backend."""
+    answer = await ModernSpeaker(running).ask("tools/list")
+    listed = {tool["name"].partition("_")[0] for tool in answer.json()["result"]["tools"]}
+    return listed == {each["name"] for each in content["backends"]}
 
 
 async def is_shared(running: Running) -> bool:
@@ -265,6 +274,26 @@ async def test_nothing_in_redis_lets_a_reader_be_the_client_and_nothing_stays(
             everything = b"\n".join([*keys, *values])
             for secret in (URI, "mcp", *(client.session for client in clients)):
                 assert secret.encode() not in everything
+
+
+async def test_many_clients_at_once_are_no_reason_to_think_that_redis_is_away(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redisstorage, "WAIT_S", PATIENCE_S)
+    storage = redisstorage.RedisStorage("127.0.0.1", redis_server.port, db=0, password="", prefix="p:")
+    failures: list[None] = []
+    storage.on_failure = lambda: failures.append(None)
+    hearing = asyncio.create_task(storage.run(lambda news: None, lambda: None))
+    try:
+        assert await storage.write("key", b"kept", ttl_s=60)
+        answers = await asyncio.gather(*(storage.read("key") for _ in range(20 * redisstorage.CONNECTIONS)))
+        assert [list(answer) for answer in answers] == [[b"kept"]] * len(answers)
+        assert storage.present
+        assert not failures
+    finally:
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+        await storage.close()
 
 
 async def test_without_redis_the_gateway_serves_and_with_it_shares(tmp_path: Path, redis_server: RedisServer) -> None:

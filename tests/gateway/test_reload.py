@@ -1,5 +1,6 @@
 """Configuration is applied live, and what must not be served is not."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -48,6 +49,19 @@ async def test_a_backend_that_moved_is_called_at_its_new_place(tmp_path: Path) -
                 return '"new"' in answer.text
 
             await until(moved)
+
+
+async def test_a_file_that_is_no_text_changes_nothing_until_it_is_one(tmp_path: Path) -> None:
+    with backend("a") as a, backend("b") as b:
+        async with gateway(tmp_path, config(entry("a", a.url))) as running:
+            client = await LegacySpeaker.open(running)
+            await until(lambda: lists(client, "a"))
+            running.file.write_bytes(b"\xff\xfe")
+            # It looks once a second.
+            await asyncio.sleep(1.5)
+            assert await lists(client, "a")
+            running.write(config(entry("b", b.url)))
+            await until(lambda: lists(client, "b"))
 
 
 async def test_a_changed_prefix_renames_everything(tmp_path: Path) -> None:

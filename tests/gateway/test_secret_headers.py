@@ -9,6 +9,11 @@ from tests.gateway.world import BackendServer, config, entry, gateway, until
 
 from vmcp.api.gatewayconfig import GatewayBackend
 from vmcp.gateway.secretheaders import with_secret_headers
+from vmcp.gateway.upstream import Upstream
+from vmcp.health.snapshot import Health, Snapshot
+from vmcp.mcp.backend import Address, Backend
+from vmcp.mcp.guard import AddressGuard
+from vmcp.mcp.http import HttpTransport
 
 VARIABLE = "TOOLHIVE_SECRET_HEADER_FORWARD_X_KEY_ALPHA_1"
 BACKEND = GatewayBackend.model_validate(
@@ -71,3 +76,15 @@ async def test_a_call_to_a_backend_without_it_is_refused_with_the_reason(tmp_pat
         assert not scripted.requests
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(("headers", "used"), [({"X-Key": VARIABLE}, True), ({}, False)])
+async def test_a_gateway_that_has_the_value_goes_by_that_whatever_another_one_lacks(
+    headers: dict[str, str], used: bool
+) -> None:
+    backend = with_secret_headers(BACKEND.model_copy(update={"headers_from_env": headers}), {VARIABLE: "s3cret"})
+    transport = HttpTransport(guard=AddressGuard())
+    nobody = Backend(transport, Address("http://alpha/mcp"), client_name="t", client_version="0")
+    upstream = Upstream(backend, nobody, fingerprint="f", timeout_s=1.0)
+    upstream.see(Snapshot("alpha", "http://alpha/mcp", "f", Health.UNAUTHENTICATED))
+    assert upstream.usable is used

@@ -72,6 +72,18 @@ def test_no_busy_session_makes_room() -> None:
         sessions.open("2025-11-25", identity=ANONYMOUS)
 
 
+def test_an_idle_session_makes_room_however_many_busy_ones_are_older() -> None:
+    sessions = Sessions(Changes(), seal=SEAL, limit=1_000)
+    for _ in range(998):
+        sessions.open("2025-11-25", identity=ANONYMOUS).streams = 1
+    idle = [sessions.open("2025-11-25", identity=ANONYMOUS).ident for _ in range(2)]
+    for ident in idle:
+        sessions.open("2025-11-25", identity=ANONYMOUS).streams = 1
+        assert sessions.held(ident) is None
+    with pytest.raises(TooManySessions):
+        sessions.open("2025-11-25", identity=ANONYMOUS)
+
+
 def test_ids_are_long_and_differ() -> None:
     sessions = Sessions(Changes(), seal=SEAL)
     idents = {sessions.open("2025-11-25", identity=ANONYMOUS).ident for _ in range(1000)}

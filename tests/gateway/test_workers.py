@@ -20,8 +20,16 @@ from tests.gateway.processes import START, STOP_S, Process, gateway_process, hel
 from tests.gateway.speakers import LegacySpeaker, ModernSpeaker
 from tests.gateway.world import FAST, Calls, Running, backend, config, entry, free_port, until
 
+from vmcp.gateway.workers.silence import LOOK_S
+
 CONNECTIONS = 16
 """So many, one after another, do not all come to the same of two workers."""
+
+SILENT_S = 5.0
+IMPATIENT = f"""
+from vmcp.gateway.workers import parent
+parent.SILENT_S = {SILENT_S}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +145,7 @@ async def test_all_workers_use_the_same_backends_and_one_of_them_probes(tmp_path
 
             await until(lambda: all_say("healthy"))
             # The probes' session declares nothing; those for the workers' lists declare what clients may be asked.
-            assert len([capabilities for capabilities in seen.opened if capabilities]) == 2
+            await until(lambda: len([capabilities for capabilities in seen.opened if capabilities]) == 2)
             assert {} in seen.opened
             asking.stop()
             await until(lambda: all_say("unhealthy"))
@@ -181,12 +189,24 @@ async def _is(value: Any, wanted: object) -> bool:
 
 async def test_a_changed_configuration_reaches_every_worker(served: Process, content: dict[str, Any]) -> None:
     served.running.write({**content, "groupRef": "another"})
+    await until(lambda: all_are_of(served, "another"))
 
-    async def all_know() -> bool:
-        groups = [(await served.running.get("/status")).json()["group_ref"] for _ in range(CONNECTIONS)]
-        return set(groups) == {"another"}
 
-    await until(all_know)
+async def test_what_changed_while_the_worker_that_watches_was_away_reaches_every_worker(
+    tmp_path: Path, content: dict[str, Any]
+) -> None:
+    async with gateway_process(tmp_path, content, workers=2) as served:
+        leader = served.workers()[0]
+        os.kill(leader, signal.SIGSTOP)
+        served.running.write({**content, "groupRef": "another"})
+        os.kill(leader, signal.SIGKILL)
+        await until(lambda: all_are_of(served, "another"))
+
+
+async def all_are_of(served: Process, group: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return {(await served.running.get("/status")).json()["group_ref"] for _ in range(CONNECTIONS)} == {group}
+    return False
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -209,14 +229,46 @@ async def test_a_worker_that_is_killed_is_started_anew(tmp_path: Path, content: 
         await until(all_serve)
 
 
-async def test_what_a_killed_worker_counted_stays_counted(tmp_path: Path, content: dict[str, Any]) -> None:
+@pytest.mark.parametrize("victim", [0, 1])
+async def test_a_worker_that_hangs_is_started_anew(tmp_path: Path, content: dict[str, Any], victim: int) -> None:
+    async with gateway_process(tmp_path, content, workers=2, before=IMPATIENT) as served:
+        clients = [await LegacySpeaker.open(served.running) for _ in range(CONNECTIONS)]
+        await until(lambda: added(clients[0]))
+        hanging, other = served.workers()[victim], served.workers()[1 - victim]
+        os.kill(hanging, signal.SIGSTOP)
+        # Half of these are for the one that hangs: they wait for the one that takes its place.
+        assert all(await asyncio.gather(*(client.ask("ping") for client in clients)))
+        assert len(served.workers()) == 2
+        assert hanging not in served.workers()
+        assert other in served.workers()
+
+
+async def test_nobody_is_killed_because_the_machine_stood_still(tmp_path: Path, content: dict[str, Any]) -> None:
+    async with gateway_process(tmp_path, content, workers=2, before=IMPATIENT) as served:
+        workers = served.workers()
+        # The parent has looked at least once.
+        await asyncio.sleep(2 * LOOK_S)
+        for pid in (served.pid, *workers):
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(1.5 * SILENT_S)
+        # The parent is awake first, and has heard of nobody for longer than it allows.
+        for pid in (served.pid, *workers):
+            os.kill(pid, signal.SIGCONT)
+            await asyncio.sleep(1)
+        client = await LegacySpeaker.open(served.running)
+        await until(lambda: added(client))
+        assert served.workers() == workers
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+async def test_what_a_killed_worker_counted_stays_counted(tmp_path: Path, content: dict[str, Any], victim: int) -> None:
     async with gateway_process(tmp_path, content, workers=2) as served:
         clients = [await LegacySpeaker.open(served.running) for _ in range(CONNECTIONS)]
         await until(lambda: added(clients[0]))
         for client in clients:
             await added(client)
         before = await sample(served.running, "vmcp_gateway_calls_total")
-        killed = served.workers()[1]
+        killed = served.workers()[victim]
         os.kill(killed, signal.SIGKILL)
         await until(lambda: len(served.workers()) == 2 and killed not in served.workers())
 
@@ -233,11 +285,10 @@ async def test_both_end_on_sigterm_and_let_a_call_end(tmp_path: Path, content: d
     async with gateway_process(tmp_path, content, workers=2) as served:
         clients = [await LegacySpeaker.open(served.running) for _ in range(4)]
         await until(lambda: added(clients[0]))
-        calls.slow_started.clear()
-        params = {"name": "a_slow", "arguments": {"seconds": 1.5}}
+        before = calls.slow_count
+        params = {"name": "a_slow", "arguments": {"seconds": 3}}
         slow = [asyncio.create_task(client.ask("tools/call", params)) for client in clients]
-        await until(calls.slow_started.is_set)
-        await asyncio.sleep(0.3)
+        await until(lambda: calls.slow_count == before + len(clients))
         served.process.terminate()
         assert all("slept" in answer.text for answer in await asyncio.gather(*slow))
         async with asyncio.timeout(STOP_S):
@@ -248,7 +299,16 @@ async def test_workers_do_not_outlive_their_parent(tmp_path: Path, content: dict
     async with gateway_process(tmp_path, content, workers=2) as served:
         workers = served.workers()
         served.process.kill()
-        await until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        await until(lambda: not any(is_running(worker) for worker in workers))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    # Whoever ended may wait for its new parent to take notice.
+    return "\nState:\tZ" not in status
 
 
 async def test_a_port_that_is_taken_and_a_bad_file_are_refused_once(tmp_path: Path, content: dict[str, Any]) -> None:
@@ -269,6 +329,41 @@ async def test_a_port_that_is_taken_and_a_bad_file_are_refused_once(tmp_path: Pa
     broken = tmp_path / "broken.yaml"
     broken.write_text("{}")
     assert (await refusal(broken, free_port())).count("vmcp serve: ") == 1
+
+
+FORKLESS = """
+import errno, os, sys, time
+from pathlib import Path
+from vmcp.gateway.workers.parent import Workers
+
+fork, times = os.fork, []
+
+def failing():
+    times.append(time.monotonic())
+    if len(times) < 3:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+    return fork()
+
+def work(index, parent):
+    Path(sys.argv[1]).touch()
+    time.sleep(60)
+    return 0
+
+os.fork = failing
+sys.exit(Workers(1, work, stopping=lambda: None, fatal=2).run())
+"""
+
+
+async def test_a_worker_that_cannot_be_started_now_is_started_later(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", FORKLESS, str(started))
+    try:
+        await until(started.exists)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        async with asyncio.timeout(STOP_S):
+            await process.wait()
 
 
 DYING = """

@@ -18,14 +18,9 @@ from mcp.server.mcpserver import Context
 from vmcp.gateway.limits import Limits
 from vmcp.gateway.server import serve
 from vmcp.gateway.settings import ServeOptions
+from vmcp_dev.ports import free_port as free_port
 
 PATIENCE_S = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Calls:
@@ -34,6 +29,7 @@ class Calls:
     def __init__(self) -> None:
         self.slow_started = threading.Event()
         self.slow_cancelled = threading.Event()
+        self.slow_count = 0
 
 
 def demo_server(name: str, calls: Calls | None = None) -> MCPServer:
@@ -63,6 +59,7 @@ def demo_server(name: str, calls: Calls | None = None) -> MCPServer:
     @server.tool()
     async def slow(ctx: Context, seconds: float) -> str:  # type: ignore[type-arg]
         await ctx.report_progress(0, 1, "begun")
+        seen.slow_count += 1
         seen.slow_started.set()
         try:
             await asyncio.sleep(seconds)

@@ -146,8 +146,8 @@ class HttpAnswer(Answer):
             await self._stream(KEEP_ALIVE, more=True)
 
     async def event(self, message: bytes) -> None:
-        """Sent at once as an event; dropped where the client takes no stream."""
-        if self.streams:
+        """Sent at once as an event; dropped where the client takes no stream, and after the response."""
+        if self.streams and not self._done:
             await self._tell(message, more=True)
 
     async def result(self, result: bytes) -> None:

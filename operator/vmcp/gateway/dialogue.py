@@ -10,7 +10,7 @@ Backends ask in two ways, clients are asked in two ways, and all four pairs work
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -181,9 +181,13 @@ class Dialogues:
             self._passive.failed(upstream, error)
             raise
 
-    async def _follow(self, ask: Ask, route: Route, exchange: Exchange) -> str:
+    async def _follow(
+        self, ask: Ask, route: Route, exchange: Exchange, answers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> str:
         asked: Questioning | None = None
         try:
+            for ident, answer in answers:
+                await exchange.answer(ident, result=answer)
             if exchange.streaming:
                 async for message in exchange:
                     if not message.is_request:
@@ -209,7 +213,7 @@ class Dialogues:
             raise
         finally:
             if asked is not None:
-                asked.end()
+                await asked.end()
         return await self._respond(ask, route.upstream, exchange.era, reply)
 
     async def _resume(self, ask: Ask, route: Route, state: str) -> str:
@@ -225,9 +229,7 @@ class Dialogues:
             return "asked"
         loop = asyncio.get_running_loop()
         call.exchange.wait_until(loop.time() + call.upstream.timeout_s)
-        for ident, result in answers:
-            await call.exchange.answer(ident, result=result)
-        return await self._follow(ask, route, call.exchange)
+        return await self._follow(ask, route, call.exchange, answers)
 
     async def _notified(self, ask: Ask, upstream: Upstream, message: Message) -> None:
         if message.method in _PASSED_ON or (
@@ -254,7 +256,7 @@ class Dialogues:
                     result = for_modern(result, cached=ask.method == "resources/read")
                 else:
                     result = for_legacy(result)
-            except msgspec.MsgspecError:
+            except ValueError:
                 message = f"backend '{upstream.name}' answered with a result that is no object"
                 await ask.answer.error(rpc_error(jsonrpc.INTERNAL_ERROR, message))
                 return "failed"
@@ -265,7 +267,7 @@ class Dialogues:
         """Ask the client what the backend asks, and add the answers to the request. Raises _Refused."""
         try:
             questions = {key: msgspec.json.decode(raw, type=_Question) for key, raw in required.requests.items()}
-        except msgspec.MsgspecError:
+        except ValueError:
             message = f"backend '{upstream.name}' asks for input in a form that is none"
             raise _Refused(rpc_error(jsonrpc.INTERNAL_ERROR, message)) from None
         session = ask.session
@@ -322,7 +324,7 @@ def _params(ask: Ask, backend: Backend) -> bytes:
 def _note_task(session: Session, upstream: Upstream, result: bytes) -> None:
     try:
         session.began(msgspec.json.decode(result, type=_Created).task.task_id, upstream.name)
-    except msgspec.MsgspecError:
+    except ValueError:
         # It was answered at once.
         return
 
@@ -330,7 +332,7 @@ def _note_task(session: Session, upstream: Upstream, result: bytes) -> None:
 def _level_of(raw: bytes) -> int:
     try:
         return LOG_LEVELS.index(msgspec.json.decode(raw, type=_Log).params.level)
-    except (msgspec.MsgspecError, ValueError):
+    except ValueError:
         return 0
 
 

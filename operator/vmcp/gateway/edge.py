@@ -13,6 +13,7 @@ from vmcp.gateway.legacy import VERSIONS as LEGACY_VERSIONS
 from vmcp.gateway.legacy import Legacy
 from vmcp.gateway.limits import Limits
 from vmcp.gateway.passthrough import Passed, Passthrough
+from vmcp.gateway.utf8 import is_utf8
 from vmcp.mcp import jsonrpc
 from vmcp.mcp.jsonrpc import Message
 
@@ -185,6 +186,9 @@ class Edge:
         except BodyError as error:
             # What is left of the body would be read as the next request.
             await self._refuse(send, error.status, "body", str(error), [(b"connection", b"close")])
+            return
+        if not is_utf8(body):
+            await send_refusal(send, 400, jsonrpc.PARSE_ERROR, "the body is not UTF-8")
             return
         if deeper_than(body, self._limits.json_depth):
             message = f"the body nests deeper than {self._limits.json_depth} objects and arrays"

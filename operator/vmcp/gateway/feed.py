@@ -63,7 +63,7 @@ class Feed:
         else:
             self._usable.clear()
             self.failure = ""
-            if self._period is not None:
+            if self._period is not None and not self._period.expired():
                 self._period.reschedule(asyncio.get_running_loop().time())
 
     def stale(self, changed: ListChanged) -> None:

@@ -12,16 +12,19 @@ CHECK_S: Final = 1.0
 
 
 async def watch_file(path: Path, changed: Callable[[str], None]) -> None:
-    """Call `changed` with the content after each change, until cancelled."""
-    before = _modified(path)
+    """Call `changed` with the content at once, and after each change, until cancelled.
+
+    At once, since it may be another than the caller began with.
+    """
+    before = None
     while True:
-        await asyncio.sleep(CHECK_S)
         after = _modified(path)
         if after != before:
             before = after
             content = _content(path)
             if content is not None:
                 changed(content)
+        await asyncio.sleep(CHECK_S)
 
 
 def _content(path: Path) -> str | None:
@@ -30,7 +33,9 @@ def _content(path: Path) -> str | None:
     except OSError as error:
         # An editor replaces files: between two names there is none.
         log.warning("%s: %s", path, error.strerror)
-        return None
+    except UnicodeDecodeError:
+        log.warning("%s: it is not UTF-8", path)
+    return None
 
 
 def _modified(path: Path) -> tuple[int, int] | None:

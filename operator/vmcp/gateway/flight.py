@@ -15,12 +15,13 @@ class Underway(Protocol):
 class Flight:
     """The current task's call. `reason` is set once it was given up; the task then gets a CancelledError."""
 
-    __slots__ = ("_over", "_task", "reason")
+    __slots__ = ("_over", "_task", "_timer", "reason")
 
     def __init__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
+        self._timer: asyncio.TimerHandle | None = None
         self._over = False
         self.reason = ""
 
@@ -34,14 +35,17 @@ class Flight:
         """After a CancelledError: whether it was this call that was given up, and not the whole task."""
         return bool(self.reason) and self._task.uncancel() == 0
 
-    @property
-    def over(self) -> bool:
-        """The call has ended."""
-        return self._over
+    def later(self, seconds: float, act: Callable[..., object], *args: object) -> None:
+        """Act then, unless the call is over; one thing waits at a time."""
+        if not self._over:
+            self._timer = self._task.get_loop().call_later(seconds, act, *args)
 
     def end(self) -> None:
-        """The call is over: what comes now cancels nothing."""
+        """The call is over: what comes now cancels nothing, and nothing waits any more."""
         self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 async def watch_client(receive: Callable[[], Awaitable[MutableMapping[str, Any]]], gone: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import os
 import random
 from collections.abc import Callable, Mapping
@@ -104,22 +105,27 @@ class ObjectWatch:
         """Watch until cancelled. What goes wrong is logged once in a row and tried again."""
         retry_s = FIRST_RETRY_S
         complaint = ""
+        loop = asyncio.get_running_loop()
         while True:
+            listed_at = math.inf
             try:
                 version = await self._list()
-                retry_s, complaint = FIRST_RETRY_S, ""
+                listed_at = loop.time()
                 while True:
                     version = await self._watch(version)
                     # A server that ends every watch at once must not be asked without pause.
                     await asyncio.sleep(FIRST_RETRY_S)
             except WatchError as error:
                 # Gone = our version is too old to go on from: nothing to complain of, list again.
-                reason = complaint if error.status == _GONE else str(error)
+                reason = "" if error.status == _GONE else str(error)
             except TransportError as error:
                 reason = f"{error.category.value}: {error}"
             except OSError as error:
                 reason = f"the ServiceAccount's files: {error.strerror}"
-            if reason != complaint:
+            if loop.time() - listed_at > LAST_RETRY_S:
+                # A list alone is no success: where it is followed by no watch, it must not be repeated without pause.
+                retry_s, complaint = FIRST_RETRY_S, ""
+            if reason and reason != complaint:
                 log.warning("watch of %s %s: %s", self._path.rpartition("/")[2], self._name, reason)
                 complaint = reason
             await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))

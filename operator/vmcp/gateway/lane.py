@@ -32,6 +32,7 @@ from vmcp.gateway.sessions import Session
 from vmcp.gateway.shortway import Client, Taken
 from vmcp.gateway.tracing import CallSpan, Tracing
 from vmcp.gateway.unavailable import unavailable
+from vmcp.gateway.utf8 import is_utf8
 from vmcp.mcp import jsonrpc
 from vmcp.mcp.backend import BackendError, Era
 from vmcp.mcp.dialect import Begun, Unsettled
@@ -202,7 +203,9 @@ class Lanes:
         ):
             return Taken.NOT
         accept = headers.get(b"accept", b"")
-        if b"application/json" not in accept or b"text/event-stream" not in accept or deeper_than(body, self._depth):
+        if b"application/json" not in accept or b"text/event-stream" not in accept:
+            return Taken.NOT
+        if not is_utf8(body) or deeper_than(body, self._depth):
             return Taken.NOT
         try:
             call = _call_of(body)
@@ -272,7 +275,7 @@ class Lanes:
     def _tick(self) -> None:
         self._ticking = bool(self.open)
         if self._ticking:
+            asyncio.get_running_loop().call_later(MOMENT_S, self._tick)
             late = time.perf_counter() - MOMENT_S
             for lane in [lane for lane in self.open if lane.started < late]:
                 lane.hand_over()
-            asyncio.get_running_loop().call_later(MOMENT_S, self._tick)

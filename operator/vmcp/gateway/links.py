@@ -37,9 +37,16 @@ Deliver = Callable[["Link", Message], None]
 Changed = Callable[[], Awaitable[None]]
 """Awaited when there is another session, or are other subscriptions, before anything comes of it."""
 
+Moved = Callable[[Upstream | None], None]
+"""Told that the backend is another by now, or none any more."""
+
 
 async def _nobody() -> None:
     """There is nobody to tell of a change."""
+
+
+def _followed(to: Upstream | None) -> None:
+    """`Links` itself goes over."""
 
 
 class Link:
@@ -52,6 +59,7 @@ class Link:
         level: log level that the client chose, empty = none.
         calls: requests under way.
         changed: awaited when there is something that outlives this process.
+        moved: told that the backend is another, or none any more.
         ready: what the backend says outside of calls is heard, as far as it says anything.
         parting: somebody else goes on with the session: it is not ended at the backend.
     """
@@ -65,10 +73,12 @@ class Link:
         capabilities: bytes = b"{}",
         level: str = "",
         changed: Changed = _nobody,
+        moved: Moved = _followed,
     ) -> None:
         self.upstream = upstream
         self.parting = False
         self.changed = changed
+        self.moved = moved
         self.backend = backend
         self.uris: set[str] = set()
         self.capabilities = capabilities
@@ -83,6 +93,7 @@ class Link:
         self._opening = asyncio.Lock()
         self._told_of = self._heard_of = 0
         self._period: asyncio.Timeout | None = None
+        self._retry_s = FIRST_RETRY_S
 
     async def open(self, *, timeout: float) -> None:
         """Open the session, tell a new one what the one before it knew, and begin to listen. Returns at once when open.
@@ -158,7 +169,11 @@ class Link:
     async def set_level(self, level: str) -> None:
         """Hear of log messages from this level on. A backend that cannot is no error."""
         self.level = level
-        if self._told_of and self.backend.era is Era.LEGACY and "logging" in self.backend.capabilities:
+        if self._told_of and not self.upstream.usable:
+            # Nothing is sent to it: it is told with all the rest when it is back.
+            self._told_of = 0
+            self._opened.set()
+        elif self._told_of and self.backend.era is Era.LEGACY and "logging" in self.backend.capabilities:
             try:
                 await self.ask("logging/setLevel", msgspec.json.encode({"level": level}))
             except BackendError as error:
@@ -174,7 +189,6 @@ class Link:
 
     async def run(self) -> None:
         """Hear what the backend says outside of calls, until cancelled; then end the session."""
-        retry_s = FIRST_RETRY_S
         try:
             while True:
                 await self._opened.wait()
@@ -183,13 +197,11 @@ class Link:
                 try:
                     async with asyncio.timeout(None) as self._period:
                         await self._hear()
-                        retry_s = FIRST_RETRY_S
                 except TimeoutError:
                     continue
                 except SessionGoneError:
-                    # The server has forgotten all that it knew: open a session and tell it.
-                    await asyncio.sleep(retry_s)
-                    continue
+                    # The server has forgotten all that it knew: open a session and tell it, but not again and again.
+                    pass
                 except BackendError as error:
                     busy = error.http_status == _CONFLICT
                     silent = error.category is ErrorCategory.HTTP_4XX and not busy
@@ -204,8 +216,8 @@ class Link:
                 if busy:
                     # Another replica hears the session. When it has gone, we do.
                     self.ready.set()
-                await asyncio.sleep(retry_s)
-                retry_s = min(retry_s * 2, LAST_RETRY_S)
+                await asyncio.sleep(self._retry_s)
+                self._retry_s = min(self._retry_s * 2, LAST_RETRY_S)
         except Exception:
             log.exception("backend %s: a client's session failed", self.upstream.name)
         finally:
@@ -224,8 +236,12 @@ class Link:
 
     async def _hear(self) -> None:
         await self._open_session(ASIDE_S)
-        async for message in self.backend.messages(tuple(sorted(self.uris)), opened=self.ready.set):
+        async for message in self.backend.messages(tuple(sorted(self.uris)), opened=self._hearing):
             self.deliver(self, message)
+
+    def _hearing(self) -> None:
+        self.ready.set()
+        self._retry_s = FIRST_RETRY_S
 
     def _listen_anew(self) -> None:
         self.ready.clear()
@@ -233,7 +249,7 @@ class Link:
         self._interrupt()
 
     def _interrupt(self) -> None:
-        if self._period is not None:
+        if self._period is not None and not self._period.expired():
             self._period.reschedule(asyncio.get_running_loop().time())
 
     async def _tell_again(self) -> None:
@@ -304,6 +320,7 @@ class Links:
         level: str = "",
         legacy: bool = True,
         changed: Changed = _nobody,
+        moved: Moved = _followed,
     ) -> tuple[Link, asyncio.Task[None]]:
         """A session that the caller ends, by cancelling the task."""
         backend = Backend(
@@ -314,7 +331,7 @@ class Links:
             client_capabilities=capabilities,
             legacy_first=legacy,
         )
-        link = Link(upstream, backend, deliver, capabilities=capabilities, level=level, changed=changed)
+        link = Link(upstream, backend, deliver, capabilities=capabilities, level=level, changed=changed, moved=moved)
         self._running.add(link)
         task = self._tasks.create_task(link.run())
         task.add_done_callback(lambda _: self._running.discard(link))
@@ -337,6 +354,10 @@ class Links:
                     changed=link.changed,
                 )
                 fresh.expect(link.uris)
+        for link in tuple(self._running):
+            upstream = upstreams.get(link.upstream.name)
+            if upstream is not link.upstream:
+                link.moved(upstream)
 
     def flipped(self, upstream: Upstream) -> None:
         """The backend became usable or stopped being so."""

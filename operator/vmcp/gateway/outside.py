@@ -208,7 +208,7 @@ class Outside:
 def _level_of(message: Message) -> int:
     try:
         return LOG_LEVELS.index(msgspec.json.decode(_fields_of(message.params or b"{}")["level"], type=str))
-    except (KeyError, ValueError, msgspec.MsgspecError):
+    except (KeyError, ValueError):
         return 0
 
 
@@ -216,9 +216,13 @@ def _without_subscription(message: Message) -> bytes:
     """A Modern backend's message without the id of our own subscription."""
     if _SUBSCRIPTION_ID.encode() not in message.raw or message.params is None:
         return message.raw
-    fields = _fields_of(message.params)
-    meta = _fields_of(fields.pop("_meta"))
-    meta.pop(_SUBSCRIPTION_ID, None)
+    try:
+        fields = _fields_of(message.params)
+        meta = _fields_of(fields.pop("_meta"))
+        del meta[_SUBSCRIPTION_ID]
+    except (KeyError, ValueError):
+        # It only speaks of it.
+        return message.raw
     if meta:
         fields["_meta"] = Raw(msgspec.json.encode(meta))
     return jsonrpc.encode_notification(message.method, msgspec.json.encode(fields))

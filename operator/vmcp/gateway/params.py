@@ -57,5 +57,6 @@ def _arguments(fields: Mapping[str, Raw]) -> dict[str, Raw]:
 def _text(raw: Raw | None) -> str | None:
     if raw is None or bytes(raw) == b"null":
         return None
-    value = msgspec.json.decode(raw)
-    return value if isinstance(value, str) else bytes(raw).decode()
+    text = bytes(raw)
+    # A number that is none for us, such as 1e999, is still its text.
+    return msgspec.json.decode(text, type=str) if text[:1] == b'"' else text.decode()

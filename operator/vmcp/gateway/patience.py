@@ -15,16 +15,16 @@ KEEP_ALIVE_S: Final = 10.0
 """A call that takes longer begins to stream, so that proxies on the way, and the client, see that it goes on."""
 
 
-def attend(ask: Ask, flight: Flight, tasks: asyncio.TaskGroup) -> asyncio.TimerHandle:
-    """Look after the call from `WATCH_AFTER_S` on; cancel the handle when the call is over."""
-    return asyncio.get_running_loop().call_later(WATCH_AFTER_S, _watch, ask, flight, tasks)
+def attend(ask: Ask, flight: Flight, tasks: asyncio.TaskGroup) -> None:
+    """Look after the call from `WATCH_AFTER_S` on, until it is over."""
+    flight.later(WATCH_AFTER_S, _watch, ask, flight, tasks)
 
 
 def _watch(ask: Ask, flight: Flight, tasks: asyncio.TaskGroup) -> None:
     if ask.receive is not None:
         tasks.create_task(watch_client(ask.receive, lambda: _left(ask, flight)))
     if ask.answer.streams:
-        tasks.create_task(_keep_alive(ask, flight))
+        flight.later(KEEP_ALIVE_S, _show, ask, flight, tasks)
 
 
 def _left(ask: Ask, flight: Flight) -> None:
@@ -33,12 +33,14 @@ def _left(ask: Ask, flight: Flight) -> None:
         flight.cancel("client left")
 
 
-async def _keep_alive(ask: Ask, flight: Flight) -> None:
+def _show(ask: Ask, flight: Flight, tasks: asyncio.TaskGroup) -> None:
+    tasks.create_task(_keep_alive(ask, flight, tasks))
+
+
+async def _keep_alive(ask: Ask, flight: Flight, tasks: asyncio.TaskGroup) -> None:
     try:
-        while True:
-            await asyncio.sleep(KEEP_ALIVE_S)
-            if flight.over:
-                return
-            await ask.answer.keep_alive()
+        await ask.answer.keep_alive()
     except Exception:
         log.exception("a call could not be kept alive")
+    else:
+        flight.later(KEEP_ALIVE_S, _show, ask, flight, tasks)

@@ -3,8 +3,6 @@
 import asyncio
 import logging
 
-import msgspec
-
 from vmcp.gateway.answer import rpc_error
 from vmcp.gateway.ask import Ask, fields_of
 from vmcp.gateway.questions import ANSWER_S, CAPABILITY_OF, Tell
@@ -33,35 +31,44 @@ class Questioning:
     def carry(self, question: Message) -> None:
         """Ask the client; the call's own time stands still meanwhile."""
         ident = question.id or b"null"
+        if ident in self._open:
+            return
         self._exchange.wait_until(asyncio.get_running_loop().time() + ANSWER_S + self._timeout_s)
         self._open[ident] = self._tasks.create_task(self._carry(ident, question))
 
     def withdraw(self, cancelled: Message) -> None:
         """The backend no longer wants to know."""
         try:
-            task = self._open.get(bytes(fields_of(cancelled.params or b"{}")["requestId"]))
-        except (KeyError, msgspec.MsgspecError):
+            ident = bytes(fields_of(cancelled.params or b"{}")["requestId"])
+        except (KeyError, ValueError):
             return
-        if task is not None:
-            task.cancel()
+        if ident in self._open:
+            self._open[ident].cancel()
+            self._over(ident)
 
-    def end(self) -> None:
-        """The call is over, and with it all that is still asked."""
-        for task in self._open.values():
+    async def end(self) -> None:
+        """The call is over, and with it all that is still asked: the client is told so before it gets the response."""
+        under_way = tuple(self._open.values())
+        for task in under_way:
             task.cancel()
+        if under_way:
+            await asyncio.wait(under_way)
 
     async def _carry(self, ident: bytes, question: Message) -> None:
         try:
             response = await self._questions.ask(self._tell, question.method, question.params or b"")
-            del self._open[ident]
-            if not self._open:
-                self._exchange.wait_until(asyncio.get_running_loop().time() + self._timeout_s)
+            self._over(ident)
             await self._exchange.answer(ident, result=response.result, error=response.error)
         except BackendError as error:
             # The call shows it: it has the same backend.
             log.info("a client's answer did not reach its backend: %s", error)
         except Exception:
             log.exception("a client's answer could not be passed on")
+
+    def _over(self, ident: bytes) -> None:
+        self._open.pop(ident, None)
+        if not self._open:
+            self._exchange.wait_until(asyncio.get_running_loop().time() + self._timeout_s)
 
 
 def may_be_asked(ask: Ask, method: str) -> bool:

@@ -63,10 +63,8 @@ class Questions:
             await _withdraw(tell, ident)
             return _nothing(rpc_error(jsonrpc.INTERNAL_ERROR, f"the client did not answer within {ANSWER_S:g} s"))
         except asyncio.CancelledError:
-            if not future.cancelled():
-                await _withdraw(tell, ident)
-                raise
-            return _nothing(rpc_error(jsonrpc.INTERNAL_ERROR, "the client left"))
+            await _withdraw(tell, ident)
+            raise
         finally:
             self._open.pop(ident, None)
 
@@ -80,7 +78,8 @@ class Questions:
     def close(self) -> None:
         """The client has left: nothing will be answered."""
         for future in self._open.values():
-            future.cancel()
+            if not future.done():
+                future.set_result(_nothing(rpc_error(jsonrpc.INTERNAL_ERROR, "the client left")))
 
 
 def _nothing(error: JsonRpcError) -> Message:

@@ -15,11 +15,10 @@ from vmcp.gateway.catalog import Catalog, Route
 from vmcp.gateway.cursors import page_of
 from vmcp.gateway.dialogue import Dialogues
 from vmcp.gateway.fleet import Fleet
-from vmcp.gateway.flight import Flight
+from vmcp.gateway.flights import Flights
 from vmcp.gateway.listing import Listed
 from vmcp.gateway.metrics import Metrics
 from vmcp.gateway.params import param_mismatch
-from vmcp.gateway.patience import attend
 from vmcp.gateway.results import MODERN_LIST_TAIL
 from vmcp.gateway.sessions import Session
 from vmcp.gateway.tracing import Tracing
@@ -63,13 +62,11 @@ class Router:
         self._metrics = metrics
         self._access = access
         self._tracing = tracing
-        self._tasks = tasks
-        self._flights: set[Flight] = set()
+        self._flights = Flights(tasks)
 
     def give_up_calls(self, reason: str) -> None:
         """End every call under way: its client gets an error, its backend hears that it need not go on."""
-        for flight in tuple(self._flights):
-            flight.cancel(reason)
+        self._flights.give_up(reason)
 
     async def handle(self, ask: Ask) -> bool:
         """Answer the request; False when its method is none of the shared ones and nothing was answered."""
@@ -216,28 +213,14 @@ class Router:
             return
         started = started or time.perf_counter()
         outcome = "failed"
-        flight = Flight()
-        self._flights.add(flight)
-        if ask.flights is not None:
-            ask.flights[ask.answer.ident] = flight
-        watch = attend(ask, flight, self._tasks)
-        if reason:
-            flight.cancel(reason)
         try:
-            outcome = await self._dialogues.carry(ask, route)
+            outcome = await self._flights.carry(ask, self._dialogues.carry(ask, route), reason=reason)
         except BackendError as error:
             await ask.answer.error(failed(upstream, error))
         except asyncio.CancelledError:
             outcome = "cancelled"
-            if not flight.given_up():
-                raise
-            await ask.answer.error(rpc_error(jsonrpc.REQUEST_CANCELLED, f"Request cancelled: {flight.reason}"))
+            raise
         finally:
-            flight.end()
-            self._flights.discard(flight)
-            watch.cancel()
-            if ask.flights is not None and ask.flights.get(ask.answer.ident) is flight:
-                del ask.flights[ask.answer.ident]
             self._count(ask, upstream.name, outcome, time.perf_counter() - started)
 
     def _count(self, ask: Ask, backend: str, outcome: str, seconds: float = 0.0) -> None:

@@ -147,12 +147,12 @@ def _compact(capabilities: bytes) -> bytes:
     """Those that fit: first what lets a backend ask the client something (in any case by name), then the shortest."""
     try:
         fields = _fields_of(capabilities)
-    except msgspec.MsgspecError:
+    except ValueError:
         return b"{}"
     kept = {name: Raw(b"{}") for name in sorted(_ASKING & fields.keys())}
     if len(capabilities) <= _READ_BYTES:
         for name in sorted(fields, key=lambda name: (name not in _ASKING, len(fields[name]), name)):
-            more = kept | {name: Raw(msgspec.json.encode(msgspec.json.decode(fields[name])))}
+            more = kept | {name: Raw(msgspec.json.format(bytes(fields[name]), indent=-1))}
             if len(msgspec.json.encode(more)) <= MAX_CAPABILITIES_BYTES:
                 kept = more
     return msgspec.json.encode(kept)

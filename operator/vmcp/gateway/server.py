@@ -60,6 +60,8 @@ async def serve(options: ServeOptions, *, stopping: asyncio.Event | None = None,
         place.stop_with_parent(stopping)
     try:
         async with asyncio.TaskGroup() as tasks:
+            if place is not None:
+                tasks.create_task(place.show_life())
             home = Home.find()
             linger_s = LINGER_S if home else 0.0
             gateway = Gateway(options, config, home, tasks, seal, place.mail if place else None, storage)

@@ -27,7 +27,6 @@ MAX_TASKS = 1_000
 """Of one client; the oldest is forgotten first."""
 MAX_ENDED = 50_000
 """Ids of sessions that ended here, which must not begin anew; the oldest is forgotten first."""
-_EVICTION_SCAN = 256
 _RANDOM_PART = 16
 """An id begins with that many random characters."""
 _LIVES = 10**8
@@ -140,7 +139,7 @@ def declared_in(capabilities: bytes) -> frozenset[str]:
     """Which of the capabilities let a backend ask the client something; none where it is no JSON object."""
     try:
         return frozenset(CAPABILITY_OF.values()) & _fields_of(capabilities).keys()
-    except msgspec.MsgspecError:
+    except ValueError:
         return frozenset()
 
 
@@ -328,10 +327,11 @@ class Sessions:
         return not session.busy and now - session.used_at > self._idle_s
 
     def _make_room(self) -> None:
-        for position, session in enumerate(self._sessions.values()):
+        for _ in range(len(self._sessions)):
+            session = next(iter(self._sessions.values()))
             if not session.busy:
                 self._drop(session)
                 return
-            if position >= _EVICTION_SCAN:
-                break
+            # In use is as good as just used; and whoever looks next finds those that are idle sooner.
+            self._sessions.move_to_end(session.ident)
         raise TooManySessions

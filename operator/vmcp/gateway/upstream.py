@@ -1,6 +1,7 @@
 """One backend as the gateway uses it: where it is, how long a call may take, and whether it may be used."""
 
 import time
+from dataclasses import replace
 
 from vmcp.api.gatewayconfig import GatewayBackend
 from vmcp.health.snapshot import Circuit, Health, Snapshot, usable
@@ -49,7 +50,7 @@ class Upstream:
     def see(self, snapshot: Snapshot | None) -> bool:
         """Take over what is known by now (None or another target's = nothing). True when `usable` changed."""
         matches = snapshot is not None and snapshot.fingerprint == self.fingerprint
-        self.told = snapshot if matches and snapshot is not None else self._unseen()
+        self.told = self._heard(snapshot) if matches and snapshot is not None else self._unseen()
         return self._judge()
 
     def guard(self, local: Snapshot | None) -> bool:
@@ -84,6 +85,14 @@ class Upstream:
 
     def _may_be_used(self) -> bool:
         return not self.config.unavailable_reason and usable(self.snapshot)
+
+    def _heard(self, snapshot: Snapshot) -> Snapshot:
+        # No check finds a backend unauthenticated that gets its headers from a Secret: some gateway said that it lacks
+        # them. Where this one has them all, that was another one, or the one before it.
+        own_word = self.config.headers_from_env and not self.config.unavailable_reason
+        if own_word and snapshot.health is Health.UNAUTHENTICATED:
+            return replace(snapshot, health=Health.UNKNOWN, detail="")
+        return snapshot
 
     def _unseen(self) -> Snapshot:
         reason = self.config.unavailable_reason

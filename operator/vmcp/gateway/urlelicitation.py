@@ -35,7 +35,7 @@ def links_to_open(ask: Ask, error: JsonRpcError) -> bytes | None:
             return None
         wanted = msgspec.json.decode(error.data, type=_Elicitations).elicitations
         questions = {f"url{number}": _question(params) for number, params in enumerate(wanted)}
-    except msgspec.MsgspecError:
+    except ValueError:
         return None
     return msgspec.json.encode(
         {"resultType": "input_required", "inputRequests": questions, "requestState": OPENED_STATE}

@@ -50,7 +50,7 @@ class Watch:
         self._links = links
         self._wanted = wanted
         self._updated = updated
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin(self) -> list[str]:
         """Subscribe; the resources that are subscribed to, or will be as soon as their backend answers."""
@@ -61,10 +61,23 @@ class Watch:
         """End the sessions."""
         for task in self._tasks:
             task.cancel()
+        self._tasks.clear()
+
+    def _start(self, upstream: Upstream, uris: list[str]) -> Link:
+        def moved(to: Upstream | None) -> None:
+            if task not in self._tasks:
+                return
+            self._tasks.discard(task)
+            task.cancel()
+            if to is not None:
+                self._start(to, uris).expect(uris)
+
+        link, task = self._links.start(upstream, self._heard, legacy=False, moved=moved)
+        self._tasks.add(task)
+        return link
 
     async def _begin(self, upstream: Upstream, uris: list[str]) -> list[str]:
-        link, task = self._links.start(upstream, self._heard, legacy=False)
-        self._tasks.append(task)
+        link = self._start(upstream, uris)
         accepted = []
         try:
             async with asyncio.timeout(BEGIN_S):

@@ -21,6 +21,7 @@ from vmcp.gateway.sharing.storage import WAIT_S, Storage
 log = logging.getLogger(__name__)
 
 CONNECTIONS: Final = 16
+"""Requests under way at once."""
 MAX_NEWS: Final = 1_000
 """Waiting to be told; the oldest is lost first."""
 SIGN_OF_LIFE_S: Final = 5.0
@@ -47,12 +48,14 @@ class RedisStorage(Storage):
             password=password or None,
             socket_timeout=WAIT_S,
             socket_connect_timeout=WAIT_S,
-            max_connections=CONNECTIONS,
+            # And one for the channel. The library refuses what would need more, as if Redis were away.
+            max_connections=CONNECTIONS + 1,
             # A repetition is a wait for a client; the next request finds out by itself.
             retry=Retry(NoBackoff(), 0),
             client_name="vmcp-gateway",
         )
         self._prefix = prefix
+        self._turns = asyncio.Semaphore(CONNECTIONS)
         self._present = False
         self._settled = asyncio.Event()
         self._complained = False
@@ -162,7 +165,8 @@ class RedisStorage(Storage):
             async with asyncio.timeout(WAIT_S):
                 # At the start nobody knows yet.
                 await self._settled.wait()
-                return await request() if self._present else None
+                async with self._turns:
+                    return await request() if self._present else None
         except Exception as error:
             self.on_failure()
             self._is_away(error)

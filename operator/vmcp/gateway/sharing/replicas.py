@@ -94,11 +94,19 @@ class Replicas:
     async def remember(self, session: Session) -> None:
         """Something changed that outlives this process. Returns within moments, whatever happens."""
         key = _key(session.ident)
-        content = msgspec.msgpack.encode(self._outside.memory(session))
-        if len(content) > MAX_MEMORY_BYTES:
-            log.warning("a session holds %d bytes: too much to share", len(content))
-        elif await self._storage.write(key, self._seal.cover(content, key), ttl_s=TTL_S):
-            self._tell(_CHANGED, session.ident)
+        written = None
+        # Of two writes under way, the older may be the last to arrive.
+        while written != (content := msgspec.msgpack.encode(self._outside.memory(session))):
+            if len(content) > MAX_MEMORY_BYTES:
+                log.warning("a session holds %d bytes: too much to share", len(content))
+                return
+            if not await self._storage.write(key, self._seal.cover(content, key), ttl_s=TTL_S):
+                return
+            written = content
+            if self._sessions.held(session.ident) is not session:
+                # What it is now is no longer ours to say.
+                break
+        self._tell(_CHANGED, session.ident)
 
     async def end(self, ident: str) -> None:
         """The client has ended its session: it is good nowhere any more."""
@@ -157,7 +165,8 @@ class Replicas:
 
     async def _catch_up(self) -> None:
         """The storage was away: what ended meanwhile has ended everywhere, what changed here is remembered."""
-        for _ in range(len(self._untold)):
+        # The storage may come and go: then several of us are at it.
+        while self._untold and self._storage.present:
             await self.end(self._untold.popleft())
         idents = [session.ident for session in self._sessions]
         for start in range(0, len(idents), _CHUNK):

@@ -1,6 +1,7 @@
 """Several workers of one gateway: what each is given by their parent, and how they are started."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -18,6 +19,7 @@ from vmcp.gateway.workers.parent import Workers
 
 MOST: Final = 64
 REFUSED_EXIT: Final = 2
+SIGN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Place:
         listening: the socket that it accepts connections from.
         seal: makes session ids that the others can read.
         mail: to and from the others.
-        parent: a descriptor that is at its end when the parent is gone.
+        parent: descriptor of the socket that leads to the parent.
     """
 
     listening: socket.socket
@@ -45,6 +47,15 @@ class Place:
             stopping.set()
 
         loop.add_reader(self.parent, gone)
+
+    async def show_life(self) -> None:
+        """Tell the parent that the loop turns, until cancelled."""
+        sign = bytes((self.mail.index,))
+        while True:
+            # Full where the parent stands still, closed where it is gone.
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                os.write(self.parent, sign)
+            await asyncio.sleep(SIGN_S)
 
 
 def run_workers(

@@ -1,6 +1,8 @@
 """The metrics of all workers, gathered by the one that leads: whichever worker is scraped shows the same."""
 
 import asyncio
+import contextlib
+import logging
 import os
 from collections.abc import Callable
 from typing import Final
@@ -11,6 +13,8 @@ from vmcp.gateway.metrics import CONTENT_TYPE
 from vmcp.gateway.workers.mail import Letter, Mail
 from vmcp.gateway.workers.team import LEADER
 from vmcp.gateway.workers.totals import summed, without_gauges
+
+log = logging.getLogger(__name__)
 
 ASK: Final = "metrics?"
 TELL: Final = "metrics"
@@ -25,6 +29,13 @@ class _Told(msgspec.Struct, array_like=True, frozen=True):
     ticket: int
     process: int = 0
     text: bytes = b""
+
+
+class _Record(msgspec.Struct, array_like=True, frozen=True):
+    """What whoever takes the leader's place must know: else the totals would fall."""
+
+    ended: bytes
+    last: dict[int, _Told]
 
 
 class Gathering:
@@ -42,6 +53,11 @@ class Gathering:
         self._wanted: dict[int, asyncio.Future[bytes]] = {}
         self._last: dict[int, _Told] = {}
         self._ended = b""
+        if mail.index == LEADER:
+            # Of the process that led before, if any.
+            with contextlib.suppress(msgspec.MsgspecError):
+                record = msgspec.msgpack.decode(mail.kept(), type=_Record)
+                self._ended, self._last = record.ended, record.last
 
     async def page(self) -> tuple[int, bytes, str]:
         """What Prometheus scrapes."""
@@ -83,11 +99,17 @@ class Gathering:
     async def _total(self) -> bytes:
         asked = (self._ask(other, ASK, GATHER_S) for other in self._mail.others)
         await asyncio.gather(*asked, return_exceptions=True)
-        return summed([self._own(), *(told.text for told in self._last.values()), self._ended])
+        own = self._own()
+        record = _Record(summed([self._ended, without_gauges(own)]), self._last)
+        self._mail.keep(msgspec.msgpack.encode(record))
+        return summed([own, *(told.text for told in self._last.values()), self._ended])
 
     async def _tell_total(self, worker: int, ticket: int) -> None:
-        answer = _Told(ticket, os.getpid(), await self._total())
-        await self._mail.send(worker, TOTAL, msgspec.msgpack.encode(answer))
+        try:
+            answer = _Told(ticket, os.getpid(), await self._total())
+            await self._mail.send(worker, TOTAL, msgspec.msgpack.encode(answer))
+        except Exception:
+            log.exception("worker %d could not be told the metrics", worker)
 
     def _keep(self, worker: int, told: _Told) -> None:
         before = self._last.get(worker)

@@ -5,6 +5,7 @@ box is bounded by the kernel, and what waits in it outlives its worker: the one 
 """
 
 import asyncio
+import errno
 import logging
 import mmap
 import os
@@ -24,6 +25,7 @@ _INLINE_BYTES: Final = 16 * 1024
 _MOST_BYTES: Final = 64 * 1024
 _MOST_SOCKETS: Final = 2
 _BURST: Final = 64
+_NO_ROOM: Final = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
 
 
 class Letter(msgspec.Struct, array_like=True, frozen=True):
@@ -50,7 +52,7 @@ _decode = msgspec.msgpack.Decoder(Letter).decode
 
 
 class Boxes:
-    """A box for each worker. Made by the parent, before it forks.
+    """A box for each worker, and a file that outlives whoever writes it. Made by the parent, before it forks.
 
     Raises:
         OSError: this system has no such sockets.
@@ -62,6 +64,7 @@ class Boxes:
         self.insides = [inside for _, inside in pairs]
         for each in (*self.openings, *self.insides):
             each.setblocking(False)
+        self.record = os.memfd_create("vmcp-record", os.MFD_CLOEXEC)
 
 
 class Mail:
@@ -77,6 +80,7 @@ class Mail:
         self.others = [other for other in range(len(boxes.openings)) if other != index]
         self._openings = boxes.openings
         self._inside = boxes.insides[index]
+        self._record = boxes.record
 
     @property
     def count(self) -> int:
@@ -84,15 +88,22 @@ class Mail:
         return len(self._openings)
 
     def post(self, to: int, kind: str, content: bytes = b"", *, hand: socket.socket | None = None) -> bool:
-        """Send now; False where the box is full. A socket that is handed over stays open here."""
-        beside = _in_memory(content) if len(content) > _INLINE_BYTES else None
-        letter = Letter(kind, self.index, b"" if beside is not None else content, hand is not None, beside is not None)
-        descriptors = [hand.fileno()] if hand is not None else []
-        if beside is not None:
-            descriptors.append(beside)
+        """Send now; False where the box is full, or the kernel has no room for it or for what comes with it.
+
+        A socket that is handed over stays open here.
+        """
+        beside = None
         try:
+            if len(content) > _INLINE_BYTES:
+                beside, content = _in_memory(content), b""
+            descriptors = [] if hand is None else [hand.fileno()]
+            if beside is not None:
+                descriptors.append(beside)
+            letter = Letter(kind, self.index, content, hand is not None, beside is not None)
             socket.send_fds(self._openings[to], [msgspec.msgpack.encode(letter)], descriptors)
-        except BlockingIOError:
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
             return False
         finally:
             if beside is not None:
@@ -108,6 +119,15 @@ class Mail:
         except TimeoutError:
             return False
         return True
+
+    def keep(self, record: bytes) -> None:
+        """Have this in place of what was kept, for whoever takes this worker's place. One worker does so."""
+        os.ftruncate(self._record, 0)
+        os.pwrite(self._record, record, 0)
+
+    def kept(self) -> bytes:
+        """What was kept last; part of it where the worker died over it."""
+        return os.pread(self._record, os.fstat(self._record).st_size, 0)
 
     async def run(self, deliver: Deliver) -> None:
         """Deliver what comes until cancelled."""
@@ -134,10 +154,15 @@ class Mail:
             except BlockingIOError:
                 return
             letter = _decode(data)
-            if letter.beside:
-                letter = msgspec.structs.replace(letter, content=_out_of_memory(descriptors.pop()))
-            given = socket.socket(fileno=descriptors.pop()) if letter.hands else None
+            if len(descriptors) < letter.hands + letter.beside:
+                log.error("a letter of worker %d was lost (%s): too many open files", letter.sender, letter.kind)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                continue
             try:
+                if letter.beside:
+                    letter = msgspec.structs.replace(letter, content=_out_of_memory(descriptors.pop()))
+                given = socket.socket(fileno=descriptors.pop()) if letter.hands else None
                 deliver(letter, given)
             except Exception:
                 log.exception("a letter of worker %d could not be taken (%s)", letter.sender, letter.kind)

@@ -184,6 +184,7 @@ class Follower:
         state = msgspec.msgpack.decode(letter.content, type=State)
         if state.config is not None:
             self._reconfigure(state.config)
+            self._doubted = {name: at for name, at in self._doubted.items() if name in self._fleet.upstreams}
         for seen in state.seen:
             self._fleet.see_one(seen.name, seen.told)
             self._fleet.guard(seen.name, seen.local)
