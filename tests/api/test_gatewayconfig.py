@@ -82,6 +82,8 @@ def test_the_operational_block_is_in_camel_case_and_nothing_unset_is_written() -
         ("", "", "must be an object"),
         ("- a", "", "must be an object"),
         ("a: [", "", "not valid YAML at line 1, column 5"),
+        ("a: 2024-99-99", "", "not valid YAML"),
+        ("[" * 10_000, "", "not valid YAML"),
         ("{}", "incomingAuth", "is required"),
         ("incomingAuht: {type: oidc}", "incomingAuth", "is required"),
         ("incomingAuth: {type: anonymous}\nbackends: 3", "backends", "must be a list"),

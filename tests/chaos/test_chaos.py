@@ -168,8 +168,11 @@ def _is_whole(obj: dict[str, Any]) -> None:
 
 
 def _gateway_agrees(stage: Stage, name: str, url: str) -> bool:
-    with urllib.request.urlopen(f"{url}/api/backends/health", timeout=5) as response:
-        told = json.loads(response.read())["backends"]
+    try:
+        with urllib.request.urlopen(f"{url}/api/backends/health", timeout=5) as response:
+            told = json.loads(response.read())["backends"]
+    except OSError:
+        return False  # Busy, as everything here is: it is asked again.
     status = stage.status(name)["discoveredBackends"]
     return {each: (found["Status"], found["CircuitState"]) for each, found in told.items()} == {
         found["name"]: (GATEWAY_HEALTH[found["status"]], found["circuitBreakerState"]) for found in status
@@ -184,5 +187,5 @@ def _wrote_only_the_holder(apiserver: ControlPlane) -> None:
     print(f"{len(stored)} status writes by {len(writers)} processes, {len(entries)} writes in all")
     assert stored
     assert audit.writes_of_others(entries) == []
-    # A write is stamped when it arrives, some time after it was decided.
-    assert audit.smallest_gap_s(entries) > 0.8 * WRITE_GAP_S
+    # The stamps are the wall clock's.
+    assert audit.quickest_three_s(entries) > 0.95 * WRITE_GAP_S

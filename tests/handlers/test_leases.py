@@ -2,13 +2,15 @@
 
 import copy
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from vmcp.api.passive import ANNOTATION, PassiveReport, Sighting, dump_report
-from vmcp.handlers.leases import REACHABLE_S, REPORTS_AT_ONCE, WITHHELD_S, Leases
+from vmcp.handlers.leases import REACHABLE_S, REFILLED_S, REPORTS_AT_ONCE, Leases
+from vmcp.health.hearsay import WITHHELD_S
 from vmcp.health.monitor import Check, Monitor
 from vmcp.health.outcome import Outcome
 from vmcp.health.target import Target
@@ -48,13 +50,11 @@ class Heard(Monitor):
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, known: Callable[[str], bool] = lambda uid: uid == "uid") -> None:
         self.monitor = Heard()
         self.now = 1000.0
         self.written = 0
-        self.leases = Leases(
-            monitor=self.monitor, key_of=lambda uid: KEY if uid == "uid" else None, now=lambda: self.now
-        )
+        self.leases = Leases(monitor=self.monitor, key_of=lambda uid: KEY if known(uid) else None, now=lambda: self.now)
 
     def says(self, *sightings: Sighting, lease: JsonObject | None = None) -> bool:
         self.written += 1
@@ -130,9 +130,16 @@ def test_a_gateway_that_writes_without_end_is_heard_so_often(world: World) -> No
     for _ in range(1000):
         world.says(FAILING)
     assert len(world.monitor.suspects) == REPORTS_AT_ONCE + 10
-    world.leases.deleted(made())
-    world.says(FAILING)
-    assert len(world.monitor.suspects) == REPORTS_AT_ONCE + 11
+
+
+def test_how_often_a_gateway_was_heard_is_not_remembered_for_ever() -> None:
+    """A Lease may go without a word: its deletion is missed when a watch is lost."""
+    world = World(known=lambda uid: True)
+    for number in range(1000):
+        world.says(FAILING, lease=made(uid=f"uid-{number}"))
+        world.now += 1.0
+    assert len(world.monitor.suspects) == 1000
+    assert len(world.leases._allowances) <= REFILLED_S
 
 
 @pytest.mark.parametrize("part", ["labels", "ownerReferences", "deletionTimestamp", "uid"])

@@ -12,8 +12,9 @@ from vmcp.health.breaker import EarlyEnd
 from vmcp.health.hearsay import REPORT_LATE_S, SUSPECT_AGAIN_S, SUSPECT_PAUSE_S
 from vmcp.health.outcome import Outcome
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
-from vmcp.health.snapshot import Circuit, Health
+from vmcp.health.snapshot import Circuit, Health, usable
 from vmcp.health.tracker import REACHABLE_ELSEWHERE, WITHHELD
+from vmcp.mcp.transport import Peer
 
 
 @pytest.fixture
@@ -72,18 +73,62 @@ def test_what_is_no_failure_ends_the_row(fleet: Fleet, outcome: Outcome) -> None
     fleet.runs(act)
 
 
-def test_a_gateway_that_withholds_calls_adds_to_the_message_for_a_while_and_to_nothing_else(fleet: Fleet) -> None:
+def test_a_backend_that_a_gateway_withholds_is_out_for_a_while_and_both_is_told(fleet: Fleet) -> None:
     async def act() -> None:
-        fleet.monitor.set_targets("uid", [target("a")])
+        fleet.monitor.set_targets("uid", [target("a", auth_configured=True)])
         await asyncio.sleep(5)
         before = fleet.seen("a")
         fleet.monitor.reported_withheld("uid", "a", now() + 100.0, fingerprint="another")
         assert fleet.seen("a") == before
         fleet.monitor.reported_withheld("uid", "a", now() + 100.0, fingerprint="a-1")
-        assert WITHHELD in fleet.seen("a").detail
-        assert replace(fleet.seen("a"), detail=before.detail) == before
+        out = fleet.seen("a")
+        assert (out.health, out.detail, usable(out)) == (Health.UNAUTHENTICATED, WITHHELD, False)
+        assert replace(out, health=before.health, detail=before.detail) == before
+        assert (fleet.changes[-1].before, fleet.changes[-1].after) == (before, out)
+        told = len(fleet.changes)
+        fleet.monitor.reported_withheld("uid", "a", now() + 100.0, fingerprint="a-1")
+        assert len(fleet.changes) == told
         await asyncio.sleep(200)
-        assert WITHHELD not in fleet.seen("a").detail
+        assert (fleet.seen("a").health, fleet.seen("a").detail) == (Health.HEALTHY, "")
+        assert (Health.UNAUTHENTICATED, Health.HEALTHY) in [(c.before.health, c.after.health) for c in fleet.changes]
+
+    fleet.runs(act)
+
+
+def test_a_gateways_word_takes_out_no_backend_whose_headers_are_known(fleet: Fleet) -> None:
+    async def act() -> None:
+        fleet.monitor.set_targets("uid", [target("a"), target("b", auth_configured=True, never_call="cannot")])
+        await asyncio.sleep(5)
+        before = fleet.monitor.snapshots("uid")
+        for name in ("a", "b"):
+            fleet.monitor.reported_withheld("uid", name, now() + 100.0, fingerprint=f"{name}-1")
+        assert fleet.monitor.snapshots("uid") == before
+
+    fleet.runs(act)
+
+
+def test_a_backend_that_is_withheld_and_fails_is_shown_as_it_fails(fleet: Fleet) -> None:
+    async def act() -> None:
+        fleet.monitor.set_targets("uid", [target("a", auth_configured=True)])
+        await asyncio.sleep(5)
+        fleet.monitor.reported_withheld("uid", "a", now() + 1000.0, fingerprint="a-1")
+        fleet.backends.answers["a-1"] = REFUSED
+        fleet.monitor.probe_now("uid", "a")
+        await fleet.until_open("a")
+        assert fleet.seen("a").health is Health.UNHEALTHY
+        assert WITHHELD in fleet.seen("a").detail
+
+    fleet.runs(act)
+
+
+def test_a_changed_certificate_forgets_nothing_of_what_a_gateway_withholds(fleet: Fleet) -> None:
+    async def act() -> None:
+        fleet.monitor.set_targets("uid", [target("a", auth_configured=True)])
+        await asyncio.sleep(5)
+        fleet.monitor.reported_withheld("uid", "a", now() + 100.0, fingerprint="a-1")
+        fleet.monitor.set_targets("uid", [target("a", auth_configured=True, peer=Peer(ca_pem="another"))])
+        await asyncio.sleep(5)
+        assert fleet.seen("a").health is Health.UNAUTHENTICATED
 
     fleet.runs(act)
 

@@ -22,6 +22,17 @@ def test_a_restart_changes_nothing() -> None:
     assert record.breaker.open_until == pytest.approx(5.0 + backend.wait - 30)
 
 
+def test_what_was_added_to_a_message_is_told_once_after_a_restart_until_a_check_says_otherwise() -> None:
+    backend = Backend()
+    backend.target = replace(backend.target, note="certificate not verified")
+    backend.checked(REFUSED)
+    before = tracker.snapshot_of(backend.record, backend.target, tracker.REACHABLE_ELSEWHERE)
+    backend.record = recalled(before, wall=WALL)
+    assert backend.snapshot == before
+    assert tracker.snapshot_of(backend.record, backend.target, tracker.REACHABLE_ELSEWHERE) == before
+    assert backend.checked(OK).detail == "certificate not verified"
+
+
 @pytest.mark.parametrize(("clock_error_s", "left"), [(-86_400.0, 66.0), (86_400.0, 0.0), (61.0, 2.0), (0.0, 63.0)])
 def test_what_is_left_of_an_open_time_is_clamped(clock_error_s: float, left: float) -> None:
     backend = Backend().opened()

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from vmcp_dev.childprocess import ChildProcess
 from vmcp_dev.kubectl import Kubectl, KubectlError
 from vmcp_dev.operatorprocess import start_operator
+from vmcp_dev.ports import free_port as free_port
 
 T = TypeVar("T")
 PATIENCE_S = 90.0
@@ -50,13 +51,6 @@ def eventually(look: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
             last = error
         time.sleep(0.1)
     raise AssertionError(f"not within {patience_s:.0f} s; last seen: {last!r}")
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class McpBackend:

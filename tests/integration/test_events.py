@@ -55,7 +55,7 @@ async def test_kubectl_describe_shows_the_events_of_a_circuit(world: World, kube
 async def test_an_event_that_cannot_be_stored_is_counted_and_holds_up_no_other(world: World) -> None:
     recorder = EventRecorder(kube=world.kube)
     async with running(recorder):
-        recorder.event(Reference("no-such-namespace", "x", "u"), EventType.NORMAL, "Lost", "never stored")
+        recorder.event(Reference(world.namespace, "not/valid", "u"), EventType.NORMAL, "Lost", "never stored")
         recorder.event(Reference(world.namespace, world.name, world.uid), EventType.NORMAL, "Kept", "stored")
         await eventually(lambda: recorder.statistics().stored == 1)
 

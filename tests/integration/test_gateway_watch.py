@@ -2,10 +2,12 @@
 rights that its Role gives and no more.
 """
 
+import asyncio
 import base64
+import itertools
 import json
-import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,16 @@ import httpx
 import pytest
 import yaml
 from tests.gateway.speakers import LegacySpeaker
-from tests.gateway.world import Running, backend, config, entry, gateway, until
+from tests.gateway.world import PATIENCE_S, Running, backend, config, entry, gateway, until
 
+from vmcp.gateway.kubewatch import FIRST_RETRY_S, ObjectWatch, ServiceAccount
+from vmcp.mcp.guard import AddressGuard
+from vmcp.mcp.http import HttpTransport
 from vmcp_dev.controlplane import ControlPlane
 from vmcp_dev.kubectl import Kubectl
 
 NAME = "front"
+OPEN_S = 600
 
 
 class Home:
@@ -30,11 +36,11 @@ class Home:
         self.kubectl = kubectl
         self.namespace = namespace
 
-    def create(self, content: dict[str, Any]) -> None:
+    def create(self, content: dict[str, Any], *, verbs: Sequence[str] = ("get", "list", "watch")) -> None:
         account = f"{NAME}-vmcp"
         rules = [
-            rule("toolhive.stacklok.dev", "virtualmcpservers", NAME),
-            rule("", "configmaps", f"{NAME}-vmcp-config"),
+            rule("toolhive.stacklok.dev", "virtualmcpservers", NAME, verbs),
+            rule("", "configmaps", f"{NAME}-vmcp-config", verbs),
         ]
         subject = {"kind": "ServiceAccount", "name": account, "namespace": self.namespace}
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account}
@@ -84,9 +90,8 @@ class Home:
         return {"apiVersion": version, "kind": kind, "metadata": metadata, **more}
 
 
-def rule(group: str, resource: str, name: str) -> dict[str, Any]:
-    verbs = ["get", "list", "watch"]
-    return {"apiGroups": [group], "resources": [resource], "resourceNames": [name], "verbs": verbs}
+def rule(group: str, resource: str, name: str, verbs: Sequence[str]) -> dict[str, Any]:
+    return {"apiGroups": [group], "resources": [resource], "resourceNames": [name], "verbs": list(verbs)}
 
 
 def known(name: str, fingerprint: str, status: str = "ready", **more: Any) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def known(name: str, fingerprint: str, status: str = "ready", **more: Any) -> di
 
 
 def out(name: str, fingerprint: str) -> dict[str, Any]:
-    later = (datetime.now(UTC) + timedelta(seconds=42)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    later = (datetime.now(UTC) + timedelta(seconds=OPEN_S)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return known(name, fingerprint, "unavailable") | {"circuitBreakerState": "open", "circuitOpenUntil": later}
 
 
@@ -134,7 +139,7 @@ async def test_config_map_and_status_are_applied_live(home: Home, in_pod: Callab
             error = (await client.ask("tools/call", {"name": "b_whoami", "arguments": {}})).json()["error"]
             assert error["code"] == -32003
             assert error["data"]["circuit"] == "open"
-            assert 30 <= error["data"]["retryAfterSeconds"] <= 42
+            assert OPEN_S - PATIENCE_S - 1 <= error["data"]["retryAfterSeconds"] <= OPEN_S
 
             home.report(known("a", "fa"), known("b", "fb", "degraded"))
             await until(lambda: lists(client, "a", "b"))
@@ -181,12 +186,11 @@ async def test_the_watch_outlives_the_api_server(
         async with gateway(tmp_path, content) as running:
             client = await LegacySpeaker.open(running)
             await until(lambda: lists(client, "a"))
-            restart = threading.Thread(target=restart_api_server, args=(control_plane,))
-            restart.start()
+            restart = asyncio.create_task(asyncio.to_thread(restart_api_server, control_plane))
             # Meanwhile it serves by what it knows.
             answer = await client.ask("tools/call", {"name": "a_whoami", "arguments": {}})
+            await restart
             assert '"a"' in answer.text
-            await until(lambda: not restart.is_alive())
             home.report(out("a", "fa"))
             await until(lambda: lists(client))
 
@@ -203,6 +207,37 @@ async def test_ready_after_a_moment_although_the_api_server_refuses(
             client = await LegacySpeaker.open(running)
             await until(lambda: lists(client, "a"))
             assert await healths(running) == {"a": "unknown"}
+
+
+async def test_a_watch_that_is_refused_is_asked_for_less_and_less_often_and_complained_of_once(
+    home: Home, in_pod: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever may list but not watch must not list without pause: nor may all gateways of a busy API server."""
+    home.create(config(), verbs=("get", "list"))
+    in_pod()
+    account = ServiceAccount.of_this_pod()
+    assert account is not None
+    transport = HttpTransport(guard=AddressGuard(allow_loopback=True))
+    path = f"/api/v1/namespaces/{home.namespace}/configmaps"
+    lists: list[float] = []
+    watch = ObjectWatch(
+        transport=transport,
+        account=account,
+        path=path,
+        name=f"{NAME}-vmcp-config",
+        seen=lambda content: lists.append(time.monotonic()),
+    )
+    task = asyncio.create_task(watch.run())
+    try:
+        await until(lambda: len(lists) >= 5)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await transport.close()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(lists)]
+    assert all(gap >= FIRST_RETRY_S * 2**number / 2 for number, gap in enumerate(gaps))
+    complaints = [record.message for record in caplog.records if "watch of" in record.message]
+    assert complaints == [f"watch of configmaps {NAME}-vmcp-config: watch answered with HTTP 403"]
 
 
 def restart_api_server(control_plane: ControlPlane) -> None:

@@ -50,9 +50,11 @@ class Stand:
         stored = await self.kube.get(LEASE, self.namespace, "work")
         return str(stored["spec"]["holderIdentity"])
 
-    async def version(self) -> str:
-        stored = await self.kube.get(LEASE, self.namespace, "work")
-        return str(stored["metadata"]["resourceVersion"])
+    async def waits(self, process: Lease) -> asyncio.Task[None]:
+        """The process stands for the Lease, and has seen who holds it."""
+        waiting = asyncio.create_task(process.acquire())
+        await until(lambda: process._seen[0] or waiting.done())
+        return waiting
 
 
 @pytest.fixture
@@ -72,8 +74,7 @@ async def test_the_first_holds_it_and_the_second_waits_until_it_has_seen_no_rene
     first, second = stand.process("first"), stand.process("second")
     await first.acquire()
     assert first.held
-    waiting = asyncio.create_task(second.acquire())
-    await asyncio.sleep(0.3)
+    waiting = await stand.waits(second)
     stand.now.seconds += module.DURATION_S - 0.1
     await asyncio.sleep(0.3)
     assert not waiting.done()
@@ -88,15 +89,12 @@ async def test_the_first_holds_it_and_the_second_waits_until_it_has_seen_no_rene
 async def test_a_holder_that_renews_keeps_it(stand: Stand) -> None:
     first, second = stand.process("first"), stand.process("second")
     await first.acquire()
-    waiting, keeping = asyncio.create_task(second.acquire()), asyncio.create_task(first.keep())
+    waiting, keeping = await stand.waits(second), asyncio.create_task(first.keep())
     for _ in range(8):
-        before = await stand.version()
         stand.now.seconds += 5.0
-        async with asyncio.timeout(30):
-            while await stand.version() == before:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        await until(lambda: first.held)
-        await asyncio.sleep(0.1)
+        # Each has done its part at this time: the holder has renewed, and who waits has seen it.
+        await until(lambda: first._held_until == stand.now() + module.RENEW_WITHIN_S or keeping.done())
+        await until(lambda: second._seen_at == stand.now() or waiting.done())
     assert not waiting.done()
     assert not keeping.done()
     await _cancel(waiting)
@@ -179,6 +177,22 @@ async def test_a_lease_that_is_deleted_or_taken_is_lost(stand: Stand) -> None:
     with pytest.raises(LeaseLost, match="deleted"):
         await second.keep()
     assert not second.held
+
+
+async def test_who_waits_gives_the_holder_of_a_deleted_lease_time_to_find_out(stand: Stand) -> None:
+    first, second = stand.process("first"), stand.process("second")
+    await first.acquire()
+    waiting = await stand.waits(second)
+    await stand.kube.delete(LEASE, stand.namespace, "work")
+    await asyncio.sleep(0.3)
+    assert first.held
+    assert not second.held
+    with pytest.raises(LeaseLost, match="deleted"):
+        await first.keep()
+    stand.now.seconds += module.DURATION_S
+    async with asyncio.timeout(30):
+        await waiting
+    assert await stand.holder() == "second"
 
 
 async def test_an_empty_lease_made_by_hand_is_taken(stand: Stand) -> None:

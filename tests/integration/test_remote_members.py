@@ -1,6 +1,7 @@
 """Remote endpoints as members of a group: MCPRemoteProxies, and headers whose values are in Secrets."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from tests.gateway.scripted import Scripted
 from tests.gateway.world import BackendServer
 from tests.integration.stage import (
     GROUP,
+    PATIENCE_S,
     OperatorProcess,
     Stage,
     entry,
@@ -24,6 +26,7 @@ from vmcp.health.tracker import WITHHELD
 from vmcp_dev.runnerthread import RunnerThread
 
 KEY = {"addHeadersFromSecret": [{"headerName": "X-Key", "valueSecretRef": {"name": "keys", "key": "alpha"}}]}
+SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"alpha": "s3cret\n"}}
 
 
 def proxy(name: str, url: str, **spec: Any) -> dict[str, Any]:
@@ -102,13 +105,7 @@ async def test_a_secret_header_reaches_the_backend_and_is_seen_nowhere_else(
     stage: Stage, operator: OperatorProcess, local_runner: RunnerThread
 ) -> None:
     with keyed_backend() as server:
-        secret = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "keys"},
-            "stringData": {"alpha": "s3cret\n"},
-        }
-        stage.apply(secret, group(), entry("alpha", server.url, headerForward=KEY), gateway())
+        stage.apply(SECRET, group(), entry("alpha", server.url, headerForward=KEY), gateway())
         # The operator has not the key: what asks for it is alive.
         await asyncio.to_thread(eventually, lambda: stage.backend("front", "alpha")["status"] == "ready")
         await asyncio.to_thread(eventually, lambda: stage.status("front")["phase"] == "Ready")
@@ -118,6 +115,25 @@ async def test_a_secret_header_reaches_the_backend_and_is_seen_nowhere_else(
     for kind in ("vmcp", "mcpserverentry", "configmap", "deployment", "pod", "events"):
         assert "s3cret" not in stage.kubectl("-n", stage.namespace, "get", kind, "-o", "yaml")
     assert "s3cret" not in operator.log.read_text()
+
+
+def out_of_use(stage: Stage) -> dict[str, Any] | None:
+    """The status, if by it `alpha` is not used for want of its header."""
+    status = stage.status("front")
+    said = {backend["name"]: backend["status"] for backend in status["discoveredBackends"]}
+    return status if said["alpha"] == "unauthenticated" else None
+
+
+async def answers(local_runner: RunnerThread, stage: Stage) -> bool:
+    """Whether `alpha` is called and answers; gateways may be on their way in and out."""
+    try:
+        address = local_runner.wait_address(stage.namespace, "front")
+        async with asyncio.timeout(10), Client(f"{address}/mcp", cache=None) as client:
+            answer = await client.call_tool("alpha_echo", {})
+    except Exception:
+        await asyncio.sleep(0.5)
+        return False
+    return not answer.is_error
 
 
 async def test_a_missing_secret_takes_out_its_backend_and_no_other(
@@ -130,9 +146,24 @@ async def test_a_missing_secret_takes_out_its_backend_and_no_other(
             entry("beta", backends["beta"].url),
             with_handling(gateway(), statusReportingInterval="5s"),
         )
-        await asyncio.to_thread(eventually, lambda: stage.status("front")["phase"] == "Ready")
+        await asyncio.to_thread(eventually, lambda: stage.backend("front", "beta")["status"] == "ready")
         async with Client(f"{local_runner.wait_address(stage.namespace, 'front')}/mcp", cache=None) as client:
             assert [tool.name for tool in (await client.list_tools()).tools] == ["beta_echo"]
         # The operator may not read Secrets: the gateway says that it lacks the value.
-        await asyncio.to_thread(eventually, lambda: WITHHELD in stage.backend("front", "alpha")["message"])
+        told = await asyncio.to_thread(eventually, lambda: (s := out_of_use(stage)) and s["phase"] == "Degraded" and s)
+        assert told["backendCount"] == 1
+        assert WITHHELD in stage.backend("front", "alpha")["message"]
         assert WITHHELD not in stage.backend("front", "beta").get("message", "")
+        assert "alpha (unauthenticated)" in stage.condition("front", "Ready")["message"]
+
+        operator.restart()
+        began = stage.status("front")["lastReportTime"]
+        await asyncio.to_thread(eventually, lambda: stage.status("front")["lastReportTime"] > began)
+        assert out_of_use(stage)
+
+        # A new gateway has it, and goes by that at once, whatever the status still says.
+        stage.apply(SECRET)
+        stage.kubectl("-n", stage.namespace, "rollout", "restart", "deployment/front")
+        deadline = time.monotonic() + PATIENCE_S
+        while not await answers(local_runner, stage):
+            assert time.monotonic() < deadline

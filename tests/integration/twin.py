@@ -1,6 +1,5 @@
 """An operator as a process that listens: one of several that stand for the same Lease, or one alone."""
 
-import json
 import os
 import signal
 import urllib.error
@@ -13,6 +12,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.stage import Stage, free_port
 
+from vmcp_dev import auditlog
 from vmcp_dev.childprocess import ChildProcess
 from vmcp_dev.operatorprocess import start_operator
 
@@ -61,10 +61,9 @@ class Twin:
     def writes(self, audit_log: Path) -> list[dict[str, Any]]:
         """What it asked the API server to change, so far."""
         agent = f"; {self.process.pid})"
-        entries = (json.loads(line) for line in audit_log.read_text().splitlines())
         return [
             entry
-            for entry in entries
+            for entry in auditlog.entries(audit_log, naming=agent)
             if entry.get("userAgent", "").endswith(agent)
             and entry["userAgent"].startswith("vmcp-operator/")
             and entry["verb"] in WRITES

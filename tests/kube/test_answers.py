@@ -128,6 +128,16 @@ async def test_what_the_server_asks_to_wait_is_told(tmp_path: Path, header: str,
     assert (error.status, error.retry_after_s) == (429, seconds)
 
 
+async def test_an_answer_to_the_fenced_client_is_one_to_both(tmp_path: Path) -> None:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        return web.json_response({}, status=404)
+
+    async with answering(tmp_path, refuse) as kube:
+        assert kube.answered_at is None
+        await refusal(kube.fenced(lambda: None))
+        assert kube.answered_at is not None
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "../secrets/x", "a/b", "a%2Fb"])
 async def test_a_name_that_leads_elsewhere_is_not_even_asked_for(tmp_path: Path, name: str) -> None:
     asked = []

@@ -3,10 +3,15 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+from tests.health.fleet import target
 from tests.status.test_document import FOUND, HEALTHY, NOW, UNHEALTHY, condition
 
-from vmcp.api.operational import OverrideMode
+from vmcp.api.operational import FailureHandling, OverrideMode
 from vmcp.api.status import HandledRequest, RequestAction
+from vmcp.health import tracker
+from vmcp.health.policy import policy_of
+from vmcp.health.record import Record
 from vmcp.health.snapshot import Circuit, Health, Override, Snapshot
 from vmcp.status.document import document
 from vmcp.status.news import has_news, is_urgent
@@ -76,3 +81,14 @@ def test_a_doubt_in_the_prober_is_a_condition() -> None:
     doubted = condition(document(replace(FOUND, doubted=True), [HEALTHY], None, NOW), "ProbingHealthy")
     assert (believed.status, believed.reason) == ("True", "ProbesTrusted")
     assert (doubted.status, doubted.reason) == ("False", "ProbesDoubted")
+
+
+@pytest.mark.parametrize("mode", OverrideMode)
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.9Z", "9999-12-31T23:59:59.9999999Z"])
+def test_what_is_meant_as_for_ever_is_told_too(mode: OverrideMode, until: str) -> None:
+    spec = {"perBackend": {"search": {"override": {"mode": mode, "until": until}}}}
+    policy = policy_of(FailureHandling.model_validate(spec), "search")
+    record, _ = tracker.adopt(Record(), policy, 0.0, NOW)
+    (shown,) = written(tracker.snapshot_of(record, target("search", policy=policy)))["discoveredBackends"]  # type: ignore[misc]
+    assert shown["override"]["until"] == "9999-12-31T23:59:59.000Z"
+    assert "until 9999-12-31T23:59:59Z" in shown["message"]

@@ -69,6 +69,9 @@ def load_gateway_config(text: str) -> GatewayConfig:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError("", f"the configuration is not valid YAML{where}") from error
+    except (ValueError, RecursionError) as error:
+        # A date that is none, or nesting without end.
+        raise ConfigError("", "the configuration is not valid YAML") from error
     if not isinstance(content, dict):
         raise ConfigError("", "the configuration must be an object with incomingAuth and backends")
     try:

@@ -45,5 +45,5 @@ def load_report(text: object) -> PassiveReport | None:
         return None
     try:
         return PassiveReport.model_validate_json(text)
-    except (ValidationError, OverflowError):
+    except ValidationError:
         return None

@@ -5,9 +5,11 @@ RBAC lets a gateway patch the one Lease of its name, so the Lease's name says wh
 
 import logging
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Final
 
 from vmcp.api.passive import ANNOTATION, load_report
+from vmcp.health.hearsay import WITHHELD_S
 from vmcp.health.monitor import Monitor
 from vmcp.kube.client import JsonObject
 from vmcp.reconcile.cache import Key
@@ -16,10 +18,10 @@ from vmcp.reconcile.names import lease_name
 REPORTS_PER_SECOND: Final = 10.0
 """Of one Lease: each replica patches it once a second at most."""
 REPORTS_AT_ONCE: Final = 20.0
+REFILLED_S: Final = REPORTS_AT_ONCE / REPORTS_PER_SECOND
+"""After so long an allowance is what it was at first: it need not be remembered."""
 REACHABLE_S: Final = 600.0
 """A gateway's word that it reaches a backend counts for so long: once the backend is out, no call can renew it."""
-WITHHELD_S: Final = 120.0
-"""A gateway's word that it lacks a header's value counts for so long: it says so every half minute."""
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +46,6 @@ class Leases:
         if text != _report(before):
             self._take(after, text)
         return _shape(before) == _shape(after)
-
-    def deleted(self, lease: JsonObject) -> None:
-        """The Lease is gone."""
-        self._allowances.pop(_owner_of(lease), None)
 
     def _take(self, lease: JsonObject, text: object) -> None:
         uid = _owner_of(lease)
@@ -74,11 +72,18 @@ class Leases:
                 )
 
     def _is_allowed(self, uid: str, now: float) -> bool:
-        left, since = self._allowances.get(uid, (REPORTS_AT_ONCE, now))
+        left, since = self._allowances.pop(uid, (REPORTS_AT_ONCE, now))
         left = min(REPORTS_AT_ONCE, left + (now - since) * REPORTS_PER_SECOND)
         allowed = left >= 1
+        self._forget_refilled(now)
         self._allowances[uid] = (left - 1 if allowed else left), now
         return allowed
+
+    def _forget_refilled(self, now: float) -> None:
+        # The longest unused come first.
+        refilled = list(takewhile(lambda uid: now - self._allowances[uid][1] >= REFILLED_S, self._allowances))
+        for uid in refilled:
+            del self._allowances[uid]
 
 
 def _report(lease: JsonObject) -> object:

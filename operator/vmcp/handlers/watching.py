@@ -85,8 +85,11 @@ async def watch(inbox: Inbox, watching: Watching) -> None:
         await ended.wait()
     except asyncio.CancelledError:
         stop.set()
-        async with asyncio.timeout(STOP_S):
-            await ended.wait()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await ended.wait()
+        except TimeoutError:
+            log.warning("kopf did not stop within %g s; its thread ends with the process", STOP_S)
         raise
     raise RuntimeError("the thread of kopf ended by itself")
 

@@ -1,7 +1,8 @@
-"""What gateways say of a backend, and what it does: it makes checks due and adds to a message, never more.
+"""What gateways say of a backend, and what it does: it makes checks due, adds to a message, tells what is withheld.
 
 Pure: time is an argument, monotonic seconds. What gateways say comes from pods, so that its effect is bounded here:
-a pause between two rows of checks, and a row ends with the first check that does not fail.
+a pause between two rows of checks, and a row ends with the first check that does not fail; a backend is called
+withheld for a while only, and only where its headers come from a Secret.
 """
 
 import math
@@ -17,6 +18,9 @@ SUSPECT_AGAIN_S = 1.0
 
 REPORT_LATE_S = 2.0
 """A gateway's report may be under way for so long."""
+
+WITHHELD_S = 90.0
+"""A gateway's word that it lacks a header's value counts for so long: it says so every half minute."""
 
 
 class Hearsay:

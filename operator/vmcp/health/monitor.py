@@ -85,7 +85,7 @@ class Monitor:
     Args:
         check: how to look at a backend.
         changed: told of every finished check, every transition and every override; called from the loop, and from
-            `set_targets` and `end_open_time` where these move one. It must return at once.
+            `set_targets`, `end_open_time` and `reported_withheld` where these move one. It must return at once.
         doubted: told of every owner when a doubt in ourselves begins or ends (design §3 rule 7).
         concurrency: checks under way at once.
         per_host: of these, on one host and port.
@@ -143,7 +143,7 @@ class Monitor:
                 self._renew(owner, before, target, moved)
             else:
                 self._end(owner, before.target)
-                now[name] = _Watched(target, tracker.undecided(before.record), before.snapshot)
+                now[name] = _Watched(target, tracker.undecided(before.record), before.snapshot, before.hearsay)
                 self._renew(owner, now[name], target, moved)
                 self._begin(owner, now[name])
         self._owners[owner] = now
@@ -209,11 +209,19 @@ class Monitor:
             watched.snapshot = self._snapshot(watched)
 
     def reported_withheld(self, owner: str, name: str, until: float, *, fingerprint: str) -> None:
-        """A gateway does not call this target for want of a header's value; its message says so until then."""
+        """A gateway does not call this target for want of a header's value: until then it is out, and says so.
+
+        Believed only of a target whose headers come from a Secret: no check of ours can judge those.
+        """
         watched = self._owners.get(owner, {}).get(name)
-        if watched is not None and watched.target.fingerprint == fingerprint:
-            watched.hearsay.withheld_until = until
-            watched.snapshot = self._snapshot(watched)
+        if watched is None or watched.target.fingerprint != fingerprint:
+            return
+        if not watched.target.auth_configured or watched.target.never_call:
+            return
+        before, watched.hearsay.withheld_until = watched.snapshot, until
+        watched.snapshot = self._snapshot(watched)
+        if watched.snapshot.health is not before.health:
+            self._changed(Change(owner, before, watched.snapshot))
 
     @property
     def is_doubting(self) -> bool:
@@ -409,9 +417,8 @@ class Monitor:
         reachable_until = watched.hearsay.reachable_until
         if reachable_until and not _answers(record) and self._clock.monotonic() < reachable_until:
             note = tracker.REACHABLE_ELSEWHERE
-        if self._clock.monotonic() < watched.hearsay.withheld_until:
-            note = tracker.WITHHELD
-        return tracker.snapshot_of(record, watched.target, note)
+        seen = tracker.snapshot_of(record, watched.target, note)
+        return tracker.withheld(seen) if self._clock.monotonic() < watched.hearsay.withheld_until else seen
 
 
 def _tells(change: Change) -> bool:

@@ -1,12 +1,16 @@
 """How a backend is judged: intervals, thresholds and the breaker's times. All times in seconds."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from vmcp.api.duration import parse_duration
 from vmcp.api.operational import BackendOverride, CircuitBreaker, FailureHandling, OverrideMode
 
 INTERVAL_MIN_S = 1.0
 """No backend is checked more often than this as a rule, whatever a stored object says."""
+
+_LATEST_S = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+"""Rounded up, what is meant as for ever would be in a year that no status can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,8 @@ def _breaker_of(spec: CircuitBreaker) -> BreakerPolicy:
 
 
 def _overrule_of(spec: BackendOverride) -> Overrule:
-    return Overrule(spec.mode, spec.until.timestamp() if spec.until else None, spec.reason or "")
+    until = min(spec.until.timestamp(), _LATEST_S) if spec.until else None
+    return Overrule(spec.mode, until, spec.reason or "")
 
 
 def _seconds(text: str | None) -> float | None:

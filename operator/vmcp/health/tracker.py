@@ -14,6 +14,8 @@ Health, first rule that fits (design §3 rules 1 to 3, 5):
 What a person overrules comes first (rule 8, `vmcp.health.overrule`).
 """
 
+from dataclasses import replace
+
 from vmcp.api.category import ErrorCategory
 from vmcp.api.duration import format_duration
 from vmcp.api.operational import OverrideMode
@@ -23,7 +25,7 @@ from vmcp.health.outcome import EFFECTS, MEANINGS, Outcome, Reading, Tally, Wait
 from vmcp.health.overrule import abide, breaker_policy, is_forced_open
 from vmcp.health.policy import BreakerPolicy, HealthPolicy
 from vmcp.health.record import HISTORY, Record, Step, health_by_thresholds, health_of, moved
-from vmcp.health.snapshot import Circuit, Health, Snapshot, Transition, told_of
+from vmcp.health.snapshot import Circuit, Health, Snapshot, Transition, told_of, usable
 from vmcp.health.target import Target
 
 RETRY_AFTER_MAX_S = 300.0
@@ -249,11 +251,26 @@ def snapshot_of(record: Record, target: Target, note: str = "") -> Snapshot:
         latency_s=record.latency_s,
         category=record.category,
         mcp_revision=record.mcp_revision,
-        detail=_joined(told_of(record.override) if record.override else "", record.detail, note, target.note),
+        detail=_joined(
+            told_of(record.override) if record.override else "",
+            record.detail,
+            _unless_told(record, note),
+            _unless_told(record, target.note),
+        ),
         auth_configured=target.auth_configured,
         transitions=record.transitions,
         override=record.override,
     )
+
+
+def withheld(snapshot: Snapshot) -> Snapshot:
+    """The snapshot of a backend that a gateway does not call for want of a header's value: it is out.
+
+    What is out anyhow stays what checks say, with one more sentence.
+    """
+    health = Health.UNAUTHENTICATED if usable(snapshot) else snapshot.health
+    detail = snapshot.detail if WITHHELD in snapshot.detail else _joined(snapshot.detail, WITHHELD)
+    return replace(snapshot, health=health, detail=detail)
 
 
 def _health(
@@ -285,6 +302,11 @@ def _deferred(record: Record, outcome: Outcome, wall: float) -> Record:
 
 def _patience(outcome: Outcome) -> float:
     return min(max(outcome.retry_after_s or 0.0, 0.0), RETRY_AFTER_MAX_S)
+
+
+def _unless_told(record: Record, note: str) -> str:
+    """The note, unless the detail holds it: a recalled one does."""
+    return "" if note in record.detail else note
 
 
 def _untold(snapshot: Snapshot) -> str:

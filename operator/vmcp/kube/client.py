@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -61,25 +62,42 @@ class NotFound(KubeError):
     """The object, its namespace or its kind does not exist."""
 
 
+class NamespaceEnding(KubeError):
+    """Nothing is created in a namespace that is being deleted: there is nothing to do but to let it end."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """It says nothing of the object."""
+        return False
+
+
 class Conflict(KubeError):
     """The object changed since it was read, or another manager owns a field, or the name is taken."""
 
 
+@dataclass(slots=True)
+class _Answers:
+    last: float | None = None
+
+
 class Kube:
-    """The operator's one client; safe to use from many tasks of one loop.
+    """The operator's one client; safe to use from many tasks of one loop."""
 
-    Attributes:
-        answered_at: when the API server last answered a call, whatever it said; monotonic, None before the first.
-    """
-
-    def __init__(self, api: client.ApiClient, may_write: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, api: client.ApiClient, may_write: Callable[[], None] | None = None, answers: _Answers | None = None
+    ) -> None:
         self._api = api
         self._may_write = may_write
-        self.answered_at: float | None = None
+        self._answers = answers or _Answers()
+
+    @property
+    def answered_at(self) -> float | None:
+        """When the API server last answered a call, whatever it said; monotonic, None before the first."""
+        return self._answers.last
 
     def fenced(self, may_write: Callable[[], None]) -> "Kube":
         """The same client, but that asks before every write; what `may_write` raises, the write raises, unsent."""
-        return Kube(self._api, may_write)
+        return Kube(self._api, may_write, self._answers)
 
     async def read(self, path: str) -> JsonObject:
         """What the API server says at a path that is no object's, such as its schema. Raises NotFound, KubeError."""
@@ -170,7 +188,7 @@ class Kube:
                 self._may_write()
             response = await self._api.call_api(*request, _request_timeout=TIMEOUT_S)
             text: bytes = await response.read()  # type: ignore[no-untyped-call]
-            self.answered_at = time.monotonic()
+            self._answers.last = time.monotonic()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KubeError(0, "NoAnswer", f"{method} {path}: no answer from the API server ({error})") from error
         if not 200 <= response.status < 300:
@@ -204,11 +222,14 @@ def _error(status: int, headers: Mapping[str, str], text: bytes, what: str) -> K
     try:
         body = json.loads(text)
         reason, message = str(body.get("reason", "")), str(body.get("message", ""))
-    except (ValueError, AttributeError):
-        reason, message = "", text[:200].decode(errors="replace")
+        causes = [cause.get("reason") for cause in (body.get("details") or {}).get("causes") or ()]
+    except (ValueError, AttributeError, TypeError):
+        reason, message, causes = "", text[:200].decode(errors="replace"), []
     retry_after = headers.get("Retry-After", "")
     wait = float(retry_after) if retry_after.isdigit() else None
     kind = {404: NotFound, 409: Conflict}.get(status, KubeError)
+    if status == 403 and "NamespaceTerminating" in causes:
+        kind = NamespaceEnding
     return kind(status, reason, f"{what}: {status} {message}", wait)
 
 

@@ -18,6 +18,7 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -192,32 +193,36 @@ class Lease(Leadership):
 
     async def _try(self) -> str:
         """One attempt to take the Lease: empty when it is ours, else who holds it."""
-        try:
+        stored: JsonObject | None = None
+        with suppress(NotFound):
             stored = await self._kube.get(LEASE, self._namespace, self._name)
-        except NotFound:
-            stored = None
-        before = self._now()
-        if stored is None:
-            try:
-                made = await self._kube.create(LEASE, self._manifest())
-            except Conflict:
-                return "somebody who was faster"
-            self._version = made["metadata"]["resourceVersion"]
-        else:
+        if stored is not None:
             self._observe(stored)
-            spec = stored.get("spec") or {}
-            holder = str(spec.get("holderIdentity") or "")
-            duration_s = float(spec.get("leaseDurationSeconds") or DURATION_S)
-            # Ours already: an answer that did not come in time.
-            if holder not in ("", self._identity) and before < self._seen_at + duration_s:
-                return holder
-            taken = self._spec() | {"leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
-            try:
-                await self._write(taken, self._owned)
-            except Conflict:
-                return "somebody who was faster"
+        before = self._now()
+        spec = (stored or {}).get("spec") or {}
+        holder, duration_s = self._seen[0], float(spec.get("leaseDurationSeconds") or DURATION_S)
+        # Ours already: an answer that did not come in time. Deleted: its holder finds out at its next renewal.
+        if holder not in ("", self._identity) and before < self._seen_at + duration_s:
+            return holder
+        try:
+            if stored is None:
+                made = await self._kube.create(LEASE, self._manifest())
+                self._version = made["metadata"]["resourceVersion"]
+            else:
+                await self._take(self._spec() | {"leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1})
+        except Conflict:
+            return "somebody who was faster"
         self._held_until = before + RENEW_WITHIN_S
         return ""
+
+    async def _take(self, spec: JsonObject) -> None:
+        try:
+            await self._write(spec, self._owned)
+        except KubeError as error:
+            if error.status != 403 or not self._owned:
+                raise
+            # With OwnerReferencesPermissionEnforcement, who may not delete a Lease may not give it an owner later.
+            await self._write(spec)
 
     def _observe(self, stored: JsonObject) -> None:
         self._version = stored["metadata"]["resourceVersion"]

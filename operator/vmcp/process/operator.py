@@ -237,12 +237,11 @@ class _Operator:
             self._resync.listed()
         if before is not None and before["metadata"]["resourceVersion"] == seen.obj["metadata"]["resourceVersion"]:
             return
-        if seen.kind == LEASE and seen.deleted:
-            self._leases.deleted(seen.obj)
-        elif seen.kind == LEASE and before is not None and self._leases.changed(before, seen.obj):
-            return
-        if seen.kind == MCP_SERVER and before is not None and not seen.deleted:
-            self._reconciler.server_changed(before, seen.obj)
+        if before is not None and not seen.deleted:
+            if seen.kind == LEASE and self._leases.changed(before, seen.obj):
+                return
+            if seen.kind == MCP_SERVER:
+                self._reconciler.server_changed(before, seen.obj)
         for obj in (before, seen.obj):
             if obj is not None:
                 for concerned in affected(seen.kind, obj, self._cache):

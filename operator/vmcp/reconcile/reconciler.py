@@ -1,7 +1,7 @@
 """One reconcile of one object: read it fresh, judge it, apply what it owns, set what is watched, report it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,10 +12,11 @@ from vmcp.api.status import HandledRequest, Phase, RequestAction
 from vmcp.api.unsupported import proxy_left_out
 from vmcp.health.breaker import EarlyEnd
 from vmcp.health.clock import Clock
+from vmcp.health.hearsay import WITHHELD_S
 from vmcp.health.monitor import Monitor
-from vmcp.health.snapshot import Snapshot
+from vmcp.health.snapshot import Health, Snapshot
 from vmcp.health.targets import targets_of
-from vmcp.kube.client import JsonObject, Kube, KubeError, NotFound
+from vmcp.kube.client import JsonObject, Kube, KubeError, NamespaceEnding, NotFound
 from vmcp.kube.kinds import CONFIG_MAP, DEPLOYMENT, POD
 from vmcp.reconcile.applier import Applier, NameTaken, NotYet
 from vmcp.reconcile.cache import Cache, Key, group_of
@@ -144,7 +145,11 @@ class Reconciler:
         if owner["metadata"].get("deletionTimestamp"):
             return None
         self._uids[key], self._keys[uid] = uid, key
-        return await self._virtual_mcp_server(owner)
+        try:
+            return await self._virtual_mcp_server(owner)
+        except NamespaceEnding:
+            # It goes with its namespace, in a moment, and its watch tells.
+            return None
 
     async def _virtual_mcp_server(self, owner: JsonObject) -> float | None:
         around = await self._surroundings(owner)
@@ -255,7 +260,17 @@ class Reconciler:
         uid = owner["metadata"]["uid"]
         self._waiting[uid] = waiting
         targets = [replace(target, owner=uid) for target in targets_of(config, pems)]
-        self._monitor.set_targets(uid, targets, recall(owner.get("status") or {}))
+        recalled, first = recall(owner.get("status") or {}), not self._monitor.snapshots(uid)
+        self._monitor.set_targets(uid, targets, recalled)
+        if first:
+            self._recall_withheld(uid, recalled.values())
+
+    def _recall_withheld(self, uid: str, recalled: Iterable[Snapshot]) -> None:
+        """After a restart, what a gateway withheld stays so until it had time to say so again."""
+        until = self._clock.monotonic() + WITHHELD_S
+        for snapshot in recalled:
+            if snapshot.health is Health.UNAUTHENTICATED:
+                self._monitor.reported_withheld(uid, snapshot.name, until, fingerprint=snapshot.fingerprint)
 
     def _pods(self, owner: JsonObject) -> list[JsonObject]:
         namespace, name = owner["metadata"]["namespace"], owner["metadata"]["name"]

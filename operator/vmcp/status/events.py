@@ -11,7 +11,7 @@ from enum import StrEnum
 from vmcp.api.kinds import VIRTUAL_MCP_SERVER, Kind
 from vmcp.health.clock import Clock, SystemClock
 from vmcp.health.snapshot import Circuit, Snapshot, Transition, told_of
-from vmcp.kube.client import JsonObject, Kube, KubeError
+from vmcp.kube.client import JsonObject, Kube, KubeError, NamespaceEnding, NotFound
 from vmcp.kube.kinds import EVENT
 from vmcp.status.backends import to_millisecond
 
@@ -119,8 +119,11 @@ class EventRecorder:
             try:
                 async with asyncio.timeout(CALL_TIMEOUT_S):
                     await self._kube.create(EVENT, body)
+            except (NamespaceEnding, NotFound):
+                # The namespace goes or is gone, and with it whoever would read of its objects.
+                return
             except Exception as error:
-                # A 4xx stays one (the namespace may be gone), unless it only asks to slow down.
+                # A 4xx stays one, unless it only asks to slow down.
                 answered = isinstance(error, KubeError) and 400 <= error.status < 500 and error.status != 429
                 final = answered or not isinstance(error, KubeError | TimeoutError)
                 if final or attempt == ATTEMPTS:

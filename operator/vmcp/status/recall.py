@@ -51,8 +51,6 @@ def lenient(model: type[_Model], value: object) -> _Model | None:
         return model.model_validate(value)
     except ValidationError as error:
         misfits = {detail["loc"][0] for detail in error.errors() if detail["loc"]}
-    except OverflowError:
-        return None
     try:
         return model.model_validate({key: item for key, item in value.items() if key not in misfits})
     except ValidationError:

@@ -7,7 +7,7 @@ from vmcp.api.conditions import ConditionType, Reason
 from vmcp.api.kinds import MCP_SERVER
 from vmcp.api.mcpserver import ServerPhase
 from vmcp.health.clock import Clock
-from vmcp.kube.client import JsonObject, Kube, KubeError, NotFound
+from vmcp.kube.client import JsonObject, Kube, KubeError, NamespaceEnding, NotFound
 from vmcp.kube.kinds import DEPLOYMENT, EVENT, POD, STATEFUL_SET
 from vmcp.reconcile.applier import Applier, ForeignController, NameTaken, NotYet, controller_uid
 from vmcp.reconcile.cache import Cache, Key
@@ -63,6 +63,8 @@ class Servers:
         except NotFound:
             # It went meanwhile; what it owned goes with it.
             return AGAIN_SOON_S
+        except NamespaceEnding:
+            return None
 
     async def _server(self, server: JsonObject) -> float | None:
         if server["metadata"].get("deletionTimestamp"):
