@@ -8,6 +8,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/vmcp/__init_
 IMAGE ?= vmcp-operator:$(VERSION)
 BASE_IMAGE ?= python:3.13-slim
 READY := $(VENV)/.ready
+APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 install -y -qq
 BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
@@ -78,12 +79,13 @@ bench-health: $(BENCH_READY) control-plane ## The health engine's figures, besid
 redis-server:
 	@command -v redis-server >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; \
+	    apt-get -o Acquire::Retries=3 update -qq >/dev/null && $(APT_INSTALL) redis-server >/dev/null; \
 	  else echo 'the tests need redis-server: install it with "apt-get install redis-server", or by your system'"'"'s packages' >&2; exit 1; fi; }
 
 wrk:
 	@command -v wrk >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq wrk >/dev/null; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get -o Acquire::Retries=3 update -qq >/dev/null && $(APT_INSTALL) wrk >/dev/null; \
 	  else echo 'bench-gateway needs wrk: install it with "apt-get install wrk", or by your system'"'"'s packages' >&2; exit 1; fi; }
 
 bench-gateway: wrk $(BENCH_READY) ## What a call costs, beside Envoy's MCP router and FastMCP's proxy; 12 minutes.

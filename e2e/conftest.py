@@ -18,6 +18,8 @@ OPERATOR_NAMESPACE = "vmcp-system"
 
 # The cluster has one operator at a time, so what replaces it comes last; what looks back over all calls comes before.
 _LAST = ("test_upgrade", "test_migration", "test_permissions", "test_namespaced", "test_uninstall")
+# Of the scenario alone: what the first one stands on, cluster and images, takes 20 minutes where nothing is cached.
+_SCENARIO_SECONDS = 1200
 _FIGURES = pytest.StashKey[list[Figure]]()
 _OUTCOME = pytest.StashKey[bool]()
 
@@ -41,6 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return _LAST.index(item.path.stem) + 1 if item.path.stem in _LAST else 0
 
     items.sort(key=place)
+    for item in items:
+        item.add_marker(pytest.mark.timeout(_SCENARIO_SECONDS, func_only=True))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -85,12 +89,21 @@ def operator(cluster: Kind, values: Values) -> Iterator[Release]:
     """The operator for all namespaces; uninstalled at the end."""
     cluster.kubectl.apply(fleet.namespace(OPERATOR_NAMESPACE))
     release = Release(cluster, OPERATOR_NAMESPACE)
+    _clear_what_a_killed_run_left(cluster, release)
     release.install(values)
     yield release
     if os.environ.get("E2E_KEEP"):  # for work on one scenario: the next run finds it installed
         return
     release.uninstall()
-    cluster.kubectl("delete", "namespace", OPERATOR_NAMESPACE, "--ignore-not-found", "--wait=false")
+    # Awaited, since nothing can be installed there while it goes: the next run may begin at once.
+    cluster.kubectl("delete", "namespace", OPERATOR_NAMESPACE, "--ignore-not-found", timeout_seconds=300.0)
+
+
+def _clear_what_a_killed_run_left(cluster: Kind, release: Release) -> None:
+    if release.half_done():
+        release.uninstall()
+    others = ("--selector=vmcp-e2e=true", f"--field-selector=metadata.name!={OPERATOR_NAMESPACE}")
+    cluster.kubectl("delete", "namespace", *others, "--wait=false")
 
 
 @pytest.fixture
@@ -106,11 +119,13 @@ async def stage(cluster: Kind, api: httpx.AsyncClient, request: pytest.FixtureRe
     name = f"e2e-{uuid.uuid4().hex[:8]}"
     cluster.kubectl.apply(fleet.namespace(name))
     yield Stage(cluster, name, api)
-    if not request.node.stash.get(_OUTCOME, False):
-        release = Release(cluster, OPERATOR_NAMESPACE)
-        folder = artifacts.collect(cluster, request.node.name, [name, OPERATOR_NAMESPACE], [release.account])
-        print(f"kept in {folder}")
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    try:
+        if not request.node.stash.get(_OUTCOME, False):
+            release = Release(cluster, OPERATOR_NAMESPACE)
+            folder = artifacts.collect(cluster, request.node.name, [name, OPERATOR_NAMESPACE], [release.account])
+            print(f"kept in {folder}")
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from e2e.kind import REPOSITORY, Kind, run
+from e2e.kind import REPOSITORY, CommandFailed, Kind, run
 
 BASE_IMAGE = "python:3.11-slim"
 
@@ -40,10 +40,12 @@ def retagged(kind: Kind, repository: str, tag: str, new_tag: str) -> None:
 
 def _built(kind: Kind, repository: str, context: Path) -> tuple[str, str]:
     arguments = [f"--build-arg={name}" for name in _PIP_SETTINGS if name in os.environ]
-    identity = run(
-        "docker", "build", "--quiet", f"--build-arg=BASE_IMAGE={BASE_IMAGE}", *arguments, context,
-        timeout_s=_BUILD_SECONDS,
-    ).strip()  # fmt: skip
+    command = ["docker", "build", "--quiet", f"--build-arg=BASE_IMAGE={BASE_IMAGE}", *arguments, str(context)]
+    try:
+        identity = run(*command, timeout_s=_BUILD_SECONDS).strip()
+    except CommandFailed as error:
+        print(f"once more, since a build downloads packages: {error}", flush=True)
+        identity = run(*command, timeout_s=_BUILD_SECONDS).strip()
     tag = "e2e-" + identity.removeprefix("sha256:")[:12]
     run("docker", "tag", identity, f"{repository}:{tag}")
     kind.load(f"{repository}:{tag}")

@@ -1,7 +1,6 @@
 """The kind cluster that everything runs on: its node, its images, its API and its audit log."""
 
 import base64
-import json
 import os
 import ssl
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 import yaml
 
+from vmcp_dev import auditlog
 from vmcp_dev.binaries import cached_binaries
 from vmcp_dev.kubectl import Kubectl
 from vmcp_dev.paths import cache_folder
@@ -57,7 +57,8 @@ class Kind:
         self.node = f"{name}-control-plane"
         kind_cache = os.environ.get("KIND_CACHE")
         self._bin = (Path(kind_cache) if kind_cache else cache_folder() / "kind") / "bin"
-        self._folder = Path(tempfile.mkdtemp(prefix="vmcp-e2e-"))
+        self._credentials = tempfile.TemporaryDirectory(prefix="vmcp-e2e-")
+        self._folder = Path(self._credentials.name)
 
     def up(self) -> None:
         """Bring it up, or find it up; what that prints goes to the terminal."""
@@ -120,7 +121,6 @@ class Kind:
     def audited(self, user: str) -> Iterator[dict[str, Any]]:
         """Every call of a user that the API server has answered since the log began."""
         text = self.in_node("sh", "-c", f"cat {_AUDIT_LOG.removesuffix('.log')}*.log | grep -F '\"{user}\"' || true")
-        for line in text.splitlines():
-            event = json.loads(line)
+        for event in auditlog.parsed(text.splitlines()):
             if event["user"]["username"] == user:
                 yield event

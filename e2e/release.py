@@ -50,6 +50,11 @@ class Release:
             f"--timeout={_WAIT_SECONDS}s", stdin=json.dumps(dict(values)),
         )  # fmt: skip
 
+    def half_done(self) -> bool:
+        """Whether an install or upgrade was killed: Helm then refuses every other one until it is uninstalled."""
+        listed = json.loads(self._helm("list", "--pending", f"--filter=^{self.name}$", "--output=json"))
+        return bool(listed)
+
     def uninstall(self) -> None:
         """Remove it; what the chart keeps stays."""
         if self._since:

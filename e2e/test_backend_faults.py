@@ -2,7 +2,7 @@
 
 import pytest
 
-from e2e import faults
+from e2e import client, faults
 from e2e.conftest import Images
 from e2e.load import calling
 from e2e.scenario import Scenario
@@ -21,6 +21,7 @@ async def test_pod_of_a_backend_deleted(stage: Stage, pulled: Images, scenario: 
         assert (await stage.pod_of("bad"))["metadata"]["name"] != before
         await scenario.until("new pod ready: backend in use", lambda: stage.is_closed("tools", "bad"), limit_s=90)
         await scenario.until("Ready", lambda: stage.ready("tools"), limit_s=90)
+        await client.in_use(url, "bad_echo")
         async with calling(url, "bad_echo", clients=1) as bad:
             await bad.more(3, limit_s=60)
         await good.more(10, limit_s=60)

@@ -9,6 +9,7 @@ from e2e import faults, fleet
 from e2e.conftest import Images
 from e2e.scenario import Scenario
 from e2e.stage import Stage
+from e2e.waiting import until
 from vmcp.api.status import DiscoveredBackend
 from vmcp_dev.demo_client import connected
 
@@ -32,6 +33,7 @@ async def test_first_gateway_serves_a_client_in_the_cluster(stage: Stage, pulled
     await stage.apply(fleet.gateway("tools", "tools"))
     await scenario.until("Deployment exists", lambda: stage.get("deployment", "tools"), limit_s=30, since=applied)
     await scenario.until("Ready", lambda: stage.ready("tools"), limit_s=180, since=applied)
+    await stage.reachable("tools")
     url = (await stage.status("tools")).url
     started = time.monotonic()
     pod = await stage.pod_of("first")
@@ -75,9 +77,13 @@ async def test_broken_image_of_a_backend_and_back(stage: Stage, pulled: Images, 
     steps = [(str(step.before), str(step.after)) for step in closed.transitions or []]
     assert ("open", "half-open") in steps, steps
     assert steps[-1] == ("half-open", "closed"), steps
-    events = json.loads(await stage.kubectl("get", "events", "-o", "json"))["items"]
-    assert {"CircuitOpened", "CircuitHalfOpen", "CircuitClosed"} <= {event["reason"] for event in events}
     await scenario.until("Ready again", lambda: stage.ready("tools"), limit_s=60)
+
+    async def told() -> bool:  # Events are recorded beside the status, and may come after it
+        events = json.loads(await stage.kubectl("get", "events", "-o", "json"))["items"]
+        return {"CircuitOpened", "CircuitHalfOpen", "CircuitClosed"} <= {event["reason"] for event in events}
+
+    await until("every change of the circuit is an Event", told, limit_s=60)
 
 
 def _after(moment: float, backend: DiscoveredBackend) -> float:

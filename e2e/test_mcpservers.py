@@ -3,9 +3,8 @@
 import time
 
 import pytest
-from mcp import Client
 
-from e2e import faults, fleet
+from e2e import client, faults, fleet
 from e2e.conftest import Images
 from e2e.fleet import Manifest
 from e2e.scenario import Scenario
@@ -21,13 +20,12 @@ async def test_broken_image_of_an_mcpserver_and_back(stage: Stage, pulled: Image
     await stage.apply(fleet.gateway("tools", "tools"))
     await until("gateway Ready", lambda: stage.ready("tools"), limit_s=180)
     await stage.reachable("tools")
-    assert await _echoed(stage, "run_echo", "once") == "once"
+    await client.in_use(await stage.url("tools"), "run_echo")
 
     await _image(stage, faults.BROKEN_IMAGE)
     await scenario.until("image broken: phase and reason of the kubelet", lambda: _told(stage), limit_s=180)
     await scenario.until("unavailable, circuit open", lambda: stage.is_open("tools", "run"), limit_s=120)
-    async with Client(await stage.url("tools"), cache=None) as client:
-        assert "run_echo" not in {tool.name for tool in (await client.list_tools()).tools}
+    await client.out_of_use(await stage.url("tools"), "run_echo")
 
     await _image(stage, pulled.backend)
     await scenario.until("image mended: MCPServer Ready", lambda: _phase(stage, "Ready"), limit_s=180)
@@ -35,7 +33,7 @@ async def test_broken_image_of_an_mcpserver_and_back(stage: Stage, pulled: Image
     assert closed is not None
     for step in closed.transitions or []:
         print(f"{step.time:%T} {step.before} -> {step.after}: {step.reason}")
-    assert await _echoed(stage, "run_echo", "again") == "again"
+    await client.in_use(await stage.url("tools"), "run_echo", "again")
 
 
 @pytest.mark.parametrize("transport", ["sse", "streamable-http"])
@@ -46,7 +44,7 @@ async def test_transports_by_port(stage: Stage, pulled: Images, scenario: Scenar
     await stage.apply(fleet.group("tools"), server, fleet.gateway("tools", "tools"))
     await scenario.until(f"{transport}: all Ready", lambda: stage.ready("tools"), limit_s=240)
     await stage.reachable("tools")
-    assert await _echoed(stage, "run_echo", transport) == transport
+    await client.in_use(await stage.url("tools"), "run_echo", transport)
 
 
 async def test_stdio_and_a_broken_attach(stage: Stage, pulled: Images, scenario: Scenario) -> None:
@@ -55,7 +53,7 @@ async def test_stdio_and_a_broken_attach(stage: Stage, pulled: Images, scenario:
     await stage.apply(fleet.gateway("tools", "tools"))
     await until("gateway Ready", lambda: stage.ready("tools"), limit_s=180)
     await stage.reachable("tools")
-    assert await _echoed(stage, "run_echo", "through stdin") == "through stdin"
+    await client.in_use(await stage.url("tools"), "run_echo", "through stdin")
 
     restarts = await _restarts(stage)
     (proxy,) = [pod for pod in await _proxies(stage) if is_ready(pod)]
@@ -66,7 +64,7 @@ async def test_stdio_and_a_broken_attach(stage: Stage, pulled: Images, scenario:
         return await _restarts(stage) > restarts
 
     await scenario.until("attach broken: container restarted", restarted, limit_s=120, since=broken)
-    await scenario.until("tool answers again", lambda: _echoed(stage, "run_echo", "new"), limit_s=180, since=broken)
+    await scenario.until("tool answers again", lambda: _echoes(stage, "new"), limit_s=180, since=broken)
     await until("circuit closed", lambda: stage.is_closed("tools", "run"), limit_s=120)
 
     by_port = fleet.server("run", "tools", pulled.backend)
@@ -78,7 +76,7 @@ async def test_stdio_and_a_broken_attach(stage: Stage, pulled: Images, scenario:
         return await stage.get("deployment", "run-proxy") is None
 
     await until("the proxy is gone", proxy_gone, limit_s=60)
-    await until("tool answers by HTTP", lambda: _echoed(stage, "run_echo", "by port"), limit_s=120)
+    await until("tool answers by HTTP", lambda: _echoes(stage, "by port"), limit_s=120)
 
 
 async def test_what_protects_and_is_not_built_stops_the_server(
@@ -126,11 +124,5 @@ async def _restarts(stage: Stage) -> int:
     return sum(container["restartCount"] for container in pod.get("status", {}).get("containerStatuses", []))
 
 
-async def _echoed(stage: Stage, tool: str, text: str) -> str:
-    """What the tool says through the gateway; empty while it fails."""
-    try:
-        async with Client(await stage.url("tools"), cache=None, read_timeout_seconds=15) as client:
-            answer = await client.call_tool(tool, {"text": text})
-    except Exception:
-        return ""
-    return answer.content[0].text if answer.content and answer.content[0].type == "text" else ""
+async def _echoes(stage: Stage, text: str) -> bool:
+    return await client.echoes(await stage.url("tools"), "run_echo", text)

@@ -1,7 +1,5 @@
 """An operator that is limited to one namespace."""
 
-import pytest
-
 from e2e import fleet
 from e2e.conftest import Images
 from e2e.kind import Kind
@@ -9,8 +7,6 @@ from e2e.permissions import refused, while_installed
 from e2e.release import Release, Values
 from e2e.scenario import Scenario
 from e2e.stage import Stage
-
-_HOME = "vmcp-scoped"
 
 
 async def test_namespaced_operator_sees_nothing_outside(
@@ -20,12 +16,12 @@ async def test_namespaced_operator_sees_nothing_outside(
     operator: Release,
     values: Values,
     scenario: Scenario,
-    request: pytest.FixtureRequest,
 ) -> None:
     operator.uninstall()
     outside = Stage(cluster, f"{stage.namespace}-outside", stage.api)
-    cluster.kubectl.apply(fleet.namespace(_HOME), fleet.namespace(outside.namespace))
-    scoped = Release(cluster, _HOME)
+    home = f"{stage.namespace}-home"
+    cluster.kubectl.apply(fleet.namespace(home), fleet.namespace(outside.namespace))
+    scoped = Release(cluster, home)
     try:
         # What serves one namespace needs nothing of the cluster's: CRDs and admission policies are there already.
         nothing_of_the_clusters = {"crds": {"install": False}, "admissionPolicy": {"install": False}}
@@ -46,9 +42,9 @@ async def test_namespaced_operator_sees_nothing_outside(
         events = while_installed(cluster.audited(scoped.account), scoped.installed)
         places = {event["objectRef"].get("namespace", "the cluster") for event in events if "objectRef" in event}
         scenario.note("calls audited", len(events), "")
-        assert places <= {stage.namespace, _HOME}, places
+        assert places <= {stage.namespace, home}, places
         assert not refused(events), sorted(refused(events))
     finally:
         scoped.uninstall()
-        cluster.kubectl("delete", "namespace", _HOME, outside.namespace, "--wait=false")
+        cluster.kubectl("delete", "namespace", home, outside.namespace, "--wait=false")
         operator.install(values)

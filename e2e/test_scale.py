@@ -6,7 +6,7 @@ import time
 import pytest
 from mcp import Client
 
-from e2e import fleet
+from e2e import client, fleet
 from e2e.conftest import Images
 from e2e.scenario import Scenario
 from e2e.stage import Stage
@@ -27,10 +27,9 @@ async def test_two_gateways_on_one_group(stage: Stage, pulled: Images, scenario:
             return await stage.is_open(gateway, "bad") is not None
 
         await scenario.until(f"bad is out at {gateway}", out, limit_s=120)
-        async with Client(await stage.url(gateway), cache=None) as client:
-            names = {tool.name for tool in (await client.list_tools()).tools}
-            assert "good_echo" in names
-            assert "bad_echo" not in names
+        url = await stage.url(gateway)
+        await client.out_of_use(url, "bad_echo")
+        assert "good_echo" in await client.listed(url)
 
 
 async def test_ten_gateways_applied_at_once(stage: Stage, pulled: Images, scenario: Scenario) -> None:
@@ -50,10 +49,7 @@ async def test_ten_gateways_applied_at_once(stage: Stage, pulled: Images, scenar
     await scenario.until("10 gateways Ready", all_ready, limit_s=480, since=applied)
     for name in names:
         await stage.reachable(name)
-        async with Client(await stage.url(name), cache=None) as client:
-            answer = await client.call_tool("first_echo", {"text": name})
-            assert answer.content[0].type == "text"
-            assert answer.content[0].text == name
+        await client.in_use(await stage.url(name), "first_echo", name)
 
 
 async def test_fifty_entries_served_by_one_pod(stage: Stage, pulled: Images, scenario: Scenario) -> None:
@@ -69,12 +65,11 @@ async def test_fifty_entries_served_by_one_pod(stage: Stage, pulled: Images, sce
 
     await scenario.until("50 of 50 in use", counted, limit_s=240, since=applied)
     await stage.reachable("tools")
-    async with Client(await stage.url("tools"), cache=None) as client:
-        listed = await until("tools of all 50", lambda: _listed(client, len(names)), limit_s=60)
+    url = await stage.url("tools")
+    async with Client(url, cache=None) as connected:
+        listed = await until("tools of all 50", lambda: _listed(connected, len(names)), limit_s=60)
         assert {f"{name}_echo" for name in names} <= set(listed)
-        answer = await client.call_tool("e49_echo", {"text": "last"})
-        assert answer.content[0].type == "text"
-        assert answer.content[0].text == "last"
+    await client.in_use(url, "e49_echo", "last")
     down = time.monotonic()
     await stage.kubectl("scale", "deployment/one", "--replicas=0")
 
@@ -86,11 +81,11 @@ async def test_fifty_entries_served_by_one_pod(stage: Stage, pulled: Images, sce
     assert await stage.phase("tools") == "Failed"
 
 
-async def _listed(client: Client, backends: int) -> list[str]:
+async def _listed(connected: Client, backends: int) -> list[str]:
     names: list[str] = []
     cursor: str | None = None
     while True:
-        page = await client.list_tools(cursor=cursor)
+        page = await connected.list_tools(cursor=cursor)
         names += [tool.name for tool in page.tools]
         cursor = page.next_cursor
         if cursor is None:

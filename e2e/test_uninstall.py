@@ -20,7 +20,7 @@ async def test_uninstall_leaves_nothing_but_the_crds(
     operator.uninstall()
     cluster.kubectl("delete", "namespace", OPERATOR_NAMESPACE, "--timeout=180s", timeout_seconds=200.0)
     cluster.kubectl.apply(fleet.namespace(OPERATOR_NAMESPACE))
-    await _accounts_made(stage)
+    await _furnished(stage)
     before = _everything(cluster)
 
     operator.install(values)
@@ -47,10 +47,11 @@ async def test_uninstall_leaves_nothing_but_the_crds(
     assert any(name.endswith("virtualmcpservers.toolhive.stacklok.dev") for name in crds)
 
 
-async def _accounts_made(stage: Stage) -> None:
+async def _furnished(stage: Stage) -> None:
     async def made() -> bool:
         try:
-            return bool(stage.kind.kubectl("-n", OPERATOR_NAMESPACE, "get", "serviceaccount", "default", "-o", "name"))
+            furniture = ("serviceaccount/default", "configmap/kube-root-ca.crt")
+            return bool(stage.kind.kubectl("-n", OPERATOR_NAMESPACE, "get", *furniture, "-o", "name"))
         except (KubectlError, subprocess.TimeoutExpired):
             return False
 

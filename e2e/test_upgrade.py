@@ -1,5 +1,6 @@
 """Upgrades under load: from the previous chart, and of the operator alone."""
 
+import asyncio
 from pathlib import Path
 
 from e2e import images
@@ -35,7 +36,7 @@ async def test_upgrade_from_the_previous_chart_drops_no_call(
 
     async with calling(await stage.url("tools"), "first_echo") as calls:
         await calls.more(20, limit_s=60)
-        operator.install(values)
+        await asyncio.to_thread(operator.install, values)  # the calls go on meanwhile
         await scenario.until("new operator: gateways of the new image", rolled, limit_s=300)
         await until("Ready", lambda: stage.ready("tools"), limit_s=120)
         await calls.more(20, limit_s=60)
@@ -52,7 +53,8 @@ async def test_operator_upgrade_restarts_no_gateway(
     gateways = {pod["metadata"]["uid"] for pod in await stage.pods("tools")}
     operators = {pod["metadata"]["uid"] for pod in await operator.pods(stage.api)}
     async with calling(await stage.url("tools"), "first_echo") as calls:
-        operator.install({**values, "podAnnotations": {"e2e/upgraded": "yes"}, "logFormat": "text"})
+        upgraded = {**values, "podAnnotations": {"e2e/upgraded": "yes"}, "logFormat": "text"}
+        await asyncio.to_thread(operator.install, upgraded)
         assert not operators & {pod["metadata"]["uid"] for pod in await operator.pods(stage.api) if _alive(pod)}
         await stage.backend_ready("first")
         await stage.kubectl("scale", "deployment/first", "--replicas=0")

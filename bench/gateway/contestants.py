@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import socket
 import sys
 import tempfile
 import time
@@ -15,6 +14,8 @@ from typing import Any, Final
 from bench.gateway import envoy, tree
 from bench.gateway.load import LOAD_CORE, Door
 from bench.process import Contestant, contestant, envoy_binary, ours
+
+from vmcp_dev.ports import free_port
 
 PATIENCE_S: Final = 90.0
 
@@ -152,12 +153,6 @@ def address(number: int) -> str:
 def urls(count: int, port: int) -> list[str]:
     """Of the first so many backends."""
     return [f"http://{address(number)}:{port}/mcp" for number in range(1, count + 1)]
-
-
-def free_port() -> int:
-    """One that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])
 
 
 def _ready(running: Running, tools: int) -> Running:

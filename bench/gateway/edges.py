@@ -10,10 +10,12 @@ from typing import Final
 
 from bench.gateway import contestants
 from bench.gateway.calls import one_turn
-from bench.gateway.contestants import Running, free_port
+from bench.gateway.contestants import Running
 from bench.gateway.edgeserver import SERVERS
 from bench.gateway.load import Door, run_wrk
 from bench.process import contestant
+
+from vmcp_dev.ports import free_port
 
 CONNECTIONS: Final = 32
 

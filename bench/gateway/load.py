@@ -32,7 +32,7 @@ class Door:
 
     Attributes:
         session: Legacy session id; empty = none asked for, or Modern.
-        prefix: before the number of the backend in a tool's name, `None` = the backend itself.
+        tool: a tool's name here, of its `{own}` at its backend and the number of that `{backend}`.
     """
 
     port: int

@@ -8,9 +8,6 @@ import argparse
 import asyncio
 import itertools
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
@@ -20,11 +17,10 @@ import uvloop
 from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport
 from vmcp.mcp.transport import Request
+from vmcp_dev import gobuild
+from vmcp_dev.binaries import say
 from vmcp_dev.paths import cache_folder
 
-PACKAGE: Final = "github.com/prometheus/blackbox_exporter"
-_MODULE: Final = Path(__file__).parents[1] / "gomod" / "blackbox"
-_BUILD_SECONDS: Final = 600
 _PING: Final = '{"jsonrpc":"2.0","id":1,"method":"ping"}'
 
 
@@ -32,21 +28,11 @@ def binary() -> Path:
     """The program, built into the cache where it is not there yet.
 
     Raises:
-        LookupError: Go is missing.
-        subprocess.CalledProcessError: the build failed; its output tells why.
+        gobuild.BuildFailed: Go is missing, or the build failed.
     """
     target = cache_folder() / "bench" / "blackbox_exporter"
-    if target.exists():
-        return target
-    go = shutil.which("go")
-    if go is None:
-        raise LookupError("blackbox_exporter is built with Go; install it from https://go.dev/dl/")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    env = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"}
-    partial = target.with_suffix(".partial")
-    command = [go, "build", "-trimpath", "-ldflags", "-s -w", "-o", str(partial), PACKAGE]
-    subprocess.run(command, cwd=_MODULE, env=env, check=True, timeout=_BUILD_SECONDS)
-    partial.replace(target)
+    if not target.exists():
+        gobuild.build(target.name, target, say)
     return target
 
 

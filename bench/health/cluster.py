@@ -45,7 +45,7 @@ class Stage:
     """Objects on the API server, watched and written by the operator's own parts.
 
     Attributes:
-        writes: time and stored status of every write, by UID, since the last `forget_writes`.
+        writes: time and stored status of every write, by UID.
     """
 
     def __init__(self, kube: Kube, transport: HttpTransport) -> None:

@@ -17,6 +17,8 @@ from bench.health import blackbox, envoy
 from bench.health.cheapbackend import Backend, backend
 from bench.process import CHECKER_CORE, Contestant, contestant, envoy_binary, ours
 
+from vmcp_dev.ports import free_port
+
 ENDPOINTS = 200
 INTERVAL_S = 0.001
 WARM_UP_S = 2.0
@@ -88,7 +90,7 @@ def _blackbox(server: Backend) -> Iterator[Contestant]:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "blackbox.yml"
         config.write_text(blackbox.configuration())
-        port = _free_port()
+        port = free_port()
         flags = (f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error")
         arguments = ("--exporter", str(port), "--port", str(server.port), "--targets", str(ENDPOINTS))
         with contestant([blackbox.binary(), *flags], env={"GOMAXPROCS": "1"}, silent=True) as checker:
@@ -106,11 +108,6 @@ _CONTESTANTS: dict[str, Callable[[Backend], contextlib.AbstractContextManager[Co
 
 def _addresses() -> list[str]:
     return [f"127.1.0.{number}" for number in range(1, ENDPOINTS + 1)]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])
 
 
 def _await_port(port: int) -> None:

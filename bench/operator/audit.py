@@ -1,13 +1,13 @@
 """What the API server's audit log says of the operator: its calls within a time, reads and writes apart."""
 
-import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from vmcp_dev.auditlog import entries
 
 _WRITES: Final = ("create", "update", "patch", "delete", "deletecollection")
 
@@ -38,7 +38,7 @@ def calls(log: Path, pid: int, began: float, ended: float) -> Calls:
     """
     ours = re.compile(rf"^vmcp-operator/.*; {pid}\)|^kopf/")
     found: Counter[str] = Counter()
-    for entry in _entries(log):
+    for entry in entries(log):
         # A watch is complete only when it ends: it counts when it begins.
         if entry["stage"] != ("ResponseStarted" if entry["verb"] == "watch" else "ResponseComplete"):
             continue
@@ -48,14 +48,6 @@ def calls(log: Path, pid: int, began: float, ended: float) -> Calls:
             parts = [reference.get("resource", entry["requestURI"]), reference.get("subresource", "")]
             found[f"{entry['verb']} {'/'.join(part for part in parts if part)}"] += 1
     return Calls(found)
-
-
-def _entries(log: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(log.parent.glob(f"{log.stem}*{log.suffix}")):
-        with path.open() as lines:
-            for line in lines:
-                if "vmcp-operator/" in line or "kopf/" in line:
-                    yield json.loads(line)
 
 
 def now() -> float:

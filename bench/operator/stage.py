@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from vmcp_dev.cluster import Cluster, Refused, Unreachable, connect
 from vmcp_dev.controlplane import ControlPlane
 from vmcp_dev.crdinstall import CRDS
 from vmcp_dev.operatorprocess import start_operator
+from vmcp_dev.ports import free_port
 
 AT_ONCE: Final = 32
 """Requests of the bench that are under way at a time, where many are made."""
@@ -131,7 +131,7 @@ async def stage() -> AsyncIterator[Stage]:
     """Bring everything up; the operator is ready."""
     with ours("bench.operator.backend", core=1) as backends, ControlPlane(crds=CRDS, audit=True) as control_plane:
         log = control_plane.folder / "logs" / "operator.log"
-        port = _free_port()
+        port = free_port()
         operator = start_operator(control_plane.kubeconfig, log=log, arguments=[f"--listen=127.0.0.1:{port}"])
         try:
             async with connect(control_plane.kubeconfig) as cluster, asyncio.TaskGroup() as tasks:
@@ -182,8 +182,3 @@ async def _answers(made: Stage) -> bool:
         return "vmcp_queue_depth" in (await made.reading()).totals
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])

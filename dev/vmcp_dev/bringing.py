@@ -23,7 +23,7 @@ def only_one_at_a_time(folder: Path, say: Callable[[str], None]) -> Iterator[Non
             except BlockingIOError:
                 waited = time.monotonic() - waiting_since
                 if waited >= said:
-                    say(f"another process is bringing the binaries; waiting ({waited:.0f} s)")
+                    say(f"another process is filling {folder}; waiting ({waited:.0f} s)")
                     said = waited + SAID_EVERY_S
                 time.sleep(0.2)
         yield

@@ -7,7 +7,6 @@ import json
 import logging
 import secrets
 import shutil
-import socket
 import ssl
 import tempfile
 import time
@@ -24,6 +23,7 @@ from vmcp_dev.certificates import issue_keys, write_private
 from vmcp_dev.childprocess import ChildProcess
 from vmcp_dev.crdinstall import install_crds
 from vmcp_dev.kubectl import Kubectl
+from vmcp_dev.ports import free_ports
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ class ControlPlane:
     def _taken_ports(self) -> "_Ports":
         # Taken late: finding the binaries may take minutes, and a port is only known to be free now.
         if self._ports is None:
-            self._ports = _Ports(*_free_ports(4))
+            self._ports = _Ports(*free_ports(4))
         return self._ports
 
     def _children(self) -> list[ChildProcess]:
@@ -321,16 +321,6 @@ def _answers_ok(url: str) -> bool:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False
-
-
-def _free_ports(count: int) -> list[int]:
-    # All are held at once, so that none is given twice.
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [int(held.getsockname()[1]) for held in sockets]
-    finally:
-        for held in sockets:
-            held.close()
 
 
 def _kubeconfig(server: str, authority: Path, token: str) -> dict[str, object]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vmcp_dev.backends.running import RunningBackend, free_port, listens, make_repository
+from vmcp_dev.backends.running import RunningBackend, listens, make_repository
 from vmcp_dev.childprocess import ChildProcess
 from vmcp_dev.controlplane import ControlPlane
 from vmcp_dev.crdinstall import CRDS
 from vmcp_dev.demo_view import DemoFailed
 from vmcp_dev.kubectl import Kubectl
 from vmcp_dev.operatorprocess import start_operator
+from vmcp_dev.ports import free_port
 from vmcp_dev.runner import LocalRunner
 from vmcp_dev.runnerthread import RunnerThread
 

@@ -135,7 +135,7 @@ def kustomize_files() -> dict[Path, str]:
 
 def documents() -> dict[Path, str]:
     """The document with the table of permissions."""
-    path = ROOT / "docs" / "install.md"
+    path = ROOT / "docs" / "operations.md"
     text = path.read_text()
     pattern = re.escape(_PERMISSIONS_BEGIN) + ".*?" + re.escape(_PERMISSIONS_END)
     table = f"{_PERMISSIONS_BEGIN}\n{_table()}\n{_PERMISSIONS_END}"

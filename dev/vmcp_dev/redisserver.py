@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from vmcp_dev.childprocess import ChildProcess
+from vmcp_dev.ports import free_port
 
 START_S: Final = 30.0
 STOP_S: Final = 5.0
@@ -53,7 +54,7 @@ class RedisServer:
         if program is None:
             raise RedisMissing("redis-server is not on PATH: install it, on Debian by `apt-get install redis-server`")
         for _ in range(_ATTEMPTS if self.port == 0 else 1):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
             if self.password:
                 arguments += ["--requirepass", self.password]
@@ -85,12 +86,6 @@ class RedisServer:
         """End it."""
         if self._process is not None:
             self._process.stop(STOP_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def _answers(port: int, process: ChildProcess) -> bool:

@@ -17,6 +17,7 @@ ETCD_RELEASES = "https://github.com/etcd-io/etcd/releases/download"
 # An offline machine must fall through to the build fast; a slow one must still get its 100 MB.
 _TIMEOUT = httpx.Timeout(30.0, connect=4.0)
 _CHUNK_BYTES = 1 << 20
+_ATTEMPTS = 2
 
 
 class NotDownloaded(Exception):
@@ -44,15 +45,26 @@ def download(
     machine = _machine()
     partial = target.with_name(f".{name}.{os.getpid()}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)
+
+    def fetch(client: httpx.Client) -> None:
+        if name == "etcd":
+            _fetch_etcd(client, f"{etcd}/{versions.ETCD}", machine, partial, say)
+        else:
+            url = f"{kubernetes}/{versions.KUBERNETES}/bin/{machine.replace('-', '/')}/{name}"
+            expected = _text(client, f"{url}.sha256").split()[0]
+            say(f"downloading {url}")
+            _fetch(client, url, expected, partial)
+
     try:
         with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
-            if name == "etcd":
-                _fetch_etcd(client, f"{etcd}/{versions.ETCD}", machine, partial, say)
-            else:
-                url = f"{kubernetes}/{versions.KUBERNETES}/bin/{machine.replace('-', '/')}/{name}"
-                expected = _text(client, f"{url}.sha256").split()[0]
-                say(f"downloading {url}")
-                _fetch(client, url, expected, partial)
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    fetch(client)
+                    break
+                except (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError) as error:
+                    if attempt == _ATTEMPTS:
+                        raise
+                    say(f"{name}: {type(error).__name__}, once more")
         partial.chmod(0o755)
         os.replace(partial, target)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:

@@ -33,8 +33,10 @@ def find_tool(name: str) -> Path:
         return Path(on_path)
     folder = cache_folder() / "tools" / f"{name}-{versions.TOOLS[name]}"
     target = folder / name
+    if target.is_file():
+        return target
     with only_one_at_a_time(folder, say):
-        if not target.is_file():
+        if not target.is_file():  # another process may have built it while this one waited
             try:
                 gobuild.build(name, target, say)
             except gobuild.BuildFailed as failed:

@@ -8,17 +8,24 @@ build() { # build MODULE TARGET PACKAGE [LDFLAGS] [TAGS]
   say "building $name"
   local work; work=$(mktemp -d)
   cp "$(gomod "$1")"/go.{mod,sum} "$work"
-  (cd "$work" && CGO_ENABLED=0 GOWORK=off GOFLAGS=-mod=mod go build -trimpath -tags "${5:-}" -ldflags "-s -w ${4:-}" -o "$2.partial" "$3") \
-    >"$cache/$name.log" 2>&1 || { tail -5 "$cache/$name.log"; exit 1; }
+  again compile "$work" "$2.partial" "$3" "${4:-}" "${5:-}" >"$cache/$name.log" 2>&1 || { tail -5 "$cache/$name.log"; exit 1; }
   mv "$2.partial" "$2"
   rm -rf "$work"
+}
+
+compile() { # compile FOLDER TARGET PACKAGE LDFLAGS TAGS
+  (cd "$1" && CGO_ENABLED=0 GOWORK=off GOFLAGS=-mod=mod timeout 1800 go build -trimpath -tags "$5" -ldflags "-s -w $4" -o "$2" "$3")
 }
 
 module_folder() { # module_folder MODULE PATH: where its source is
   local work; work=$(mktemp -d)
   cp "$(gomod "$1")"/go.{mod,sum} "$work"
-  (cd "$work" && GOWORK=off GOFLAGS=-mod=mod go mod download "$2" && GOWORK=off GOFLAGS=-mod=mod go list -m -f '{{.Dir}}' "$2")
+  again fetch "$work" "$2" || exit 1
   rm -rf "$work"
+}
+
+fetch() { # fetch FOLDER PATH
+  (cd "$1" && export GOWORK=off GOFLAGS=-mod=mod && timeout 900 go mod download "$2" && go list -m -f '{{.Dir}}' "$2")
 }
 
 kubernetes_binary() { # kubernetes_binary NAME...

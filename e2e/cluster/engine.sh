@@ -3,27 +3,32 @@
 engine() {
   running && return
   if ! command -v dockerd >/dev/null; then
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || { say "no Docker runs here; start one, or run this as root on Debian"; exit 1; }
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "no Docker runs here; start one, or run this as root on Debian"
     say "installing Docker"
     debian docker.io containerd runc iptables
   fi
-  for _ in $(seq 150); do # one that is stopping must be gone before the next one starts
+  for _ in $(seq 90); do # one that is starting may need its time, one that is stopping must be gone
     pgrep -x dockerd >/dev/null || break
     running && return
-    sleep 0.2
+    sleep 1
   done
+  ! pgrep -x dockerd >/dev/null || fail "a dockerd runs here and does not answer"
   say "starting dockerd"
   rm -f /var/run/docker.pid
   local runtime=()
-  holds_sys_resource || runtime=(--add-runtime "nosysres=$here/runc-nosysres" --default-runtime nosysres)
-  nohup setsid dockerd "${runtime[@]}" >"$cache/dockerd.log" 2>&1 </dev/null &
-  for _ in $(seq 300); do running && return; sleep 0.2; done
+  holds_sys_resource || runtime=(--add-runtime "nosysres=$cache/runc-nosysres" --default-runtime nosysres)
+  nohup setsid dockerd "${runtime[@]}" >"$cache/dockerd.log" 2>&1 </dev/null 9>&- &
+  local daemon=$!
+  for _ in $(seq 120); do
+    running && return
+    kill -0 $daemon 2>/dev/null || break
+    sleep 1
+  done
   tail -5 "$cache/dockerd.log"
-  say "dockerd did not start"
-  exit 1
+  fail "dockerd did not start"
 }
 
-running() { docker info >/dev/null 2>&1; }
+running() { timeout 20 docker info >/dev/null 2>&1; }
 
 holds_sys_resource() { # bit 24 of the bounding set
   local bounding; bounding=$(sed -n 's/^CapBnd:\t//p' /proc/self/status)
@@ -31,6 +36,10 @@ holds_sys_resource() { # bit 24 of the bounding set
 }
 
 debian() { # debian PACKAGE...
+  again installed "$@" >"$cache/apt.log" 2>&1 || { tail -5 "$cache/apt.log"; exit 1; }
+}
+
+installed() { # installed PACKAGE...; another apt may be at work on a machine that is new
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >"$cache/apt.log" 2>&1 || { tail -5 "$cache/apt.log"; exit 1; }
+  DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "$@"
 }

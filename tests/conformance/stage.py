@@ -12,8 +12,9 @@ from typing import Final
 import httpx
 from tests.conformance.installed import Installed
 
-from vmcp_dev.backends.running import free_port, listens
+from vmcp_dev.backends.running import listens
 from vmcp_dev.childprocess import ChildProcess
+from vmcp_dev.ports import free_port
 
 _START_S: Final = 60.0
 _STOP_S: Final = 10.0

@@ -4,7 +4,9 @@ import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from vmcp_dev import binaries, gobuild, release, versions
@@ -61,6 +63,24 @@ def test_a_release_with_another_checksum_is_refused(site: tuple[Path, str], tmp_
     assert list(target.parent.iterdir()) == []
 
 
+def test_a_download_that_breaks_off_is_begun_again(
+    site: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, url = site
+    publish(folder, hashlib.sha256(PROGRAM).hexdigest())
+    whole, broken = release._fetch, iter([True, False])
+
+    def fetch(*arguments: Any) -> None:
+        if next(broken):
+            raise httpx.ReadError("connection reset")
+        whole(*arguments)
+
+    monkeypatch.setattr(release, "_fetch", fetch)
+    target = tmp_path / "bin" / "kube-apiserver"
+    release.download("kube-apiserver", target, print, kubernetes=url)
+    assert target.read_bytes() == PROGRAM
+
+
 def test_etcd_is_taken_out_of_its_archive(site: tuple[Path, str], tmp_path: Path) -> None:
     folder, url = site
     name = f"etcd-{versions.ETCD}-linux-amd64"
@@ -94,6 +114,55 @@ def test_an_old_go_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     with pytest.raises(gobuild.BuildFailed, match=r"too old .*go1\.19\.8.*install Go 1\.26"):
         gobuild.build("etcd", tmp_path / "bin" / "etcd", print)
+
+
+@pytest.fixture
+def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Go that can do what the test appends to it; its eighth argument is where the result belongs."""
+    program = tmp_path / "go"
+    program.write_text("#!/bin/sh\n[ $1 = version ] && { echo go version go1.26.1 linux/amd64; exit; }\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setattr(gobuild, "_AGAIN_SECONDS", 0.0)
+    return program
+
+
+def test_a_build_whose_download_broke_off_is_tried_again(tmp_path: Path, go: Path) -> None:
+    with go.open("a") as program:
+        program.write(f'[ -e {tmp_path}/asked ] || {{ touch {tmp_path}/asked; echo proxy: 502; exit 1; }}\n: >"$8"\n')
+    target = tmp_path / "bin" / "etcd"
+    said: list[str] = []
+    gobuild.build("etcd", target, said.append)
+    assert target.exists()
+    assert any("once more: proxy: 502" in line for line in said)
+
+
+def test_a_build_that_never_works_puts_nothing_in_place(tmp_path: Path, go: Path) -> None:
+    with go.open("a") as program:
+        program.write('echo half >"$8"; echo no space left; exit 1\n')
+    target = tmp_path / "bin" / "etcd"
+    with pytest.raises(gobuild.BuildFailed, match="no space left"):
+        gobuild.build("etcd", target, print)
+    assert [path.name for path in target.parent.iterdir()] == ["etcd.build.log"]
+
+
+def test_a_build_that_hangs_is_ended(tmp_path: Path, go: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gobuild, "PROGRESS_SECONDS", 0.1)
+    monkeypatch.setattr(gobuild, "ATTEMPT_SECONDS", 0.2)
+    with go.open("a") as program:
+        program.write("exec sleep 600\n")
+    with pytest.raises(gobuild.BuildFailed, match="not built within"):
+        gobuild.build("etcd", tmp_path / "bin" / "etcd", print)
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next_one(tmp_path: Path, go: Path) -> None:
+    with go.open("a") as program:
+        program.write(': >"$8"\n')
+    target = tmp_path / "bin" / "etcd"
+    target.parent.mkdir()
+    (target.parent / ".etcd.123.partial").write_bytes(PROGRAM)
+    gobuild.build("etcd", target, print)
+    assert {path.name for path in target.parent.iterdir()} == {"etcd", "etcd.build.log"}
 
 
 def test_the_named_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vmcp_dev import auditlog
 from vmcp_dev.controlplane import ControlPlane, ControlPlaneError
 from vmcp_dev.kubectl import Kubectl, KubectlError
 
@@ -91,7 +92,7 @@ def test_what_an_object_of_our_kinds_owns_goes_with_it(kubectl: Kubectl, namespa
 
 def test_requests_are_audited(control_plane: ControlPlane, namespace: str) -> None:
     assert control_plane.audit_log is not None
-    entries = [json.loads(line) for line in control_plane.audit_log.read_text().splitlines()]
+    entries = auditlog.entries(control_plane.audit_log, naming=namespace)
     assert any(e["verb"] == "create" and e.get("objectRef", {}).get("name") == namespace for e in entries)
 
 

@@ -96,7 +96,7 @@ def container_status(kubectl: Kubectl, namespace: str) -> dict[str, Any]:
 
 
 def available(kubectl: Kubectl, namespace: str) -> None:
-    kubectl("-n", namespace, "wait", "--for=condition=Available", "deployment/tiny", "--timeout=90s")
+    kubectl("-n", namespace, "wait", "--for=condition=Available", "deployment/tiny", "--timeout=180s")
 
 
 def alive(pid: int) -> bool:
@@ -113,7 +113,7 @@ def test_a_gateway_deployment_becomes_available_and_answers(
     kubectl.apply(*objects(namespace))
     available(kubectl, namespace)
     url = runner.wait_address(namespace, "tiny")
-    told = httpx.get(f"{url}/", trust_env=False).json()
+    told = httpx.get(f"{url}/", trust_env=False, timeout=30).json()
     assert told["config"] == "name: tiny"
     assert told["namespace"] == namespace
     env = told["env"]
@@ -146,15 +146,15 @@ def test_the_pods_token_has_the_rights_of_its_account_and_no_others(
 def test_a_crash_is_reported_and_the_process_comes_back(kubectl: Kubectl, namespace: str, runner: RunnerThread) -> None:
     kubectl.apply(*objects(namespace))
     url = runner.wait_address(namespace, "tiny")
-    first = httpx.get(f"{url}/", trust_env=False).json()["pid"]
+    first = httpx.get(f"{url}/", trust_env=False, timeout=30).json()["pid"]
     with pytest.raises(httpx.HTTPError):
-        httpx.get(f"{url}/crash", trust_env=False)
+        httpx.get(f"{url}/crash", trust_env=False, timeout=30)
     eventually(lambda: container_status(kubectl, namespace)["restartCount"] == 1)
     eventually(lambda: bool(container_status(kubectl, namespace)["ready"]))
     status = container_status(kubectl, namespace)
     assert status["lastState"]["terminated"]["exitCode"] == 7
     available(kubectl, namespace)
-    assert httpx.get(f"{runner.wait_address(namespace, 'tiny')}/", trust_env=False).json()["pid"] != first
+    assert httpx.get(f"{runner.wait_address(namespace, 'tiny')}/", trust_env=False, timeout=30).json()["pid"] != first
 
 
 def test_a_process_that_keeps_dying_is_in_crash_loop_back_off(
@@ -177,7 +177,7 @@ def test_a_sick_process_is_restarted_by_its_liveness_probe(
 ) -> None:
     kubectl.apply(*objects(namespace))
     url = runner.wait_address(namespace, "tiny")
-    httpx.get(f"{url}/hang", trust_env=False)
+    httpx.get(f"{url}/hang", trust_env=False, timeout=30)
     eventually(lambda: container_status(kubectl, namespace)["restartCount"] >= 1)
 
 
@@ -200,7 +200,7 @@ def test_a_missing_secret_is_told_and_its_coming_is_noticed(
 def test_deletion_ends_the_process_and_removes_the_pod(kubectl: Kubectl, namespace: str, runner: RunnerThread) -> None:
     kubectl.apply(*objects(namespace))
     url = runner.wait_address(namespace, "tiny")
-    pid = httpx.get(f"{url}/", trust_env=False).json()["pid"]
+    pid = httpx.get(f"{url}/", trust_env=False, timeout=30).json()["pid"]
     kubectl("-n", namespace, "delete", "deployment", "tiny")
     eventually(lambda: not pods(kubectl, namespace))
     eventually(lambda: not alive(pid))
@@ -212,10 +212,10 @@ def test_pods_survive_an_api_server_that_is_away(
 ) -> None:
     kubectl.apply(*objects(namespace))
     url = runner.wait_address(namespace, "tiny")
-    pid = httpx.get(f"{url}/", trust_env=False).json()["pid"]
+    pid = httpx.get(f"{url}/", trust_env=False, timeout=30).json()["pid"]
     control_plane.kill_apiserver()
     with pytest.raises(httpx.HTTPError):
-        httpx.get(f"{url}/crash", trust_env=False)
+        httpx.get(f"{url}/crash", trust_env=False, timeout=30)
     control_plane.start_apiserver()
     eventually(lambda: container_status(kubectl, namespace)["restartCount"] == 1)
     assert not alive(pid)
@@ -247,7 +247,7 @@ async def test_the_end_of_the_runner_ends_its_processes(
     )
     await asyncio.to_thread(kubectl.apply, *objects(namespace))
     task = asyncio.create_task(local.run())
-    async with asyncio.timeout(90), httpx.AsyncClient(trust_env=False) as http:
+    async with asyncio.timeout(90), httpx.AsyncClient(trust_env=False, timeout=30) as http:
         pid = (await http.get(await urls.get())).json()["pid"]
         task.cancel()
         await asyncio.wait([task])

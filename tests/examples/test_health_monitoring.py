@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from tests.examples.manifests import EXAMPLES
 
-from vmcp_dev.backends.running import RunningBackend, free_port
+from vmcp_dev.backends.running import RunningBackend
 from vmcp_dev.controlplane import ControlPlane
 from vmcp_dev.kubectl import Kubectl
 from vmcp_dev.operatorprocess import start_operator
+from vmcp_dev.ports import free_port
 from vmcp_dev.runnerthread import RunnerThread
 
 PATIENCE_S = 120.0
