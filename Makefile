@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Most of a test run is waiting; each process has a control plane of its own (0.7 GB).
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' operator/vmcp/__init__.py)
 IMAGE ?= vmcp-operator:$(VERSION)
 BASE_IMAGE ?= python:3.13-slim

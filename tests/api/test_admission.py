@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,6 +94,10 @@ def without_rules(schema: Manifest) -> None:
 def install(kubectl: Kubectl, definition: Manifest) -> None:
     kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump(definition))
     kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{definition['metadata']['name']}")
+    deadline = time.monotonic() + 90
+    while definition["metadata"]["name"] not in kubectl("api-resources", "-o", "name").split():
+        assert time.monotonic() < deadline, "the new kind was never served"
+        time.sleep(0.1)
 
 
 def test_an_object_older_than_a_rule_still_takes_status(kubectl: Kubectl, namespace: str, older_crd: Manifest) -> None:
@@ -120,10 +125,12 @@ def test_an_object_older_than_a_rule_still_takes_status(kubectl: Kubectl, namesp
 
 def await_rules(kubectl: Kubectl, namespace: str, wrong: Manifest) -> None:
     """A changed schema is in force a moment after it was stored."""
-    for _ in range(120):
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
         try:
             dry_run(kubectl, namespace, {**wrong, "metadata": {"name": "another"}})
         except KubectlError as refused:
             if "must be a duration" in refused.stderr:
                 return
+        time.sleep(0.1)
     raise AssertionError("the new rules never came into force")

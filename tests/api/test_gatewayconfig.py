@@ -43,6 +43,15 @@ def test_what_is_written_is_read_back_as_it_was() -> None:
     assert config.backends[1].unavailable_reason
 
 
+def test_a_time_that_some_clients_write_for_none_is_read_back() -> None:
+    override = {"mode": "forcedOpen", "until": "0001-01-01T00:00:00Z"}
+    handling = {"perBackend": {"a": {"override": override}}}
+    config = load_gateway_config(
+        json.dumps({"incomingAuth": {"type": "anonymous"}, "operational": {"failureHandling": handling}})
+    )
+    assert load_gateway_config(dump_gateway_config(config)) == config
+
+
 def test_json_is_read_too() -> None:
     assert load_gateway_config(json.dumps(yaml.safe_load(TEXT))) == load_gateway_config(TEXT)
 

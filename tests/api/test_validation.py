@@ -86,12 +86,23 @@ def test_what_the_api_server_refuses_is_found_in_an_object_older_than_the_rule(r
             "it has no host",
         ),
         (vmcp(groupRef=None), "spec.groupRef", "is required"),
+        (
+            vmcp(sessionStorage={"provider": "redis", "address": "redis:" + "6" * 5000}),
+            "spec.sessionStorage.address",
+            "is no host:port",
+        ),
     ],
 )
 def test_the_field_and_the_fix_are_named(manifest: dict[str, Any], path: str, message: str) -> None:
     (problem,) = validate(manifest["spec"])
     assert problem.path == path
     assert message in problem.message
+
+
+def test_a_time_that_is_none_in_utc_is_named_in_plain_words() -> None:
+    override = {"mode": "disabled", "until": "0001-01-01T00:00:00+10:00"}
+    (problem,) = validate(handling(perBackend={"search": {"override": override}})["spec"])
+    assert problem.message == "the time lies outside the years 1 to 9999 in UTC"
 
 
 def test_every_problem_of_a_spec_is_named_at_once() -> None:

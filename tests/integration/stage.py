@@ -1,5 +1,6 @@
 """What the integration tests play on: MCP backends that die and return, and one operator per namespace."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+from mcp import Client
 
 from vmcp_dev.childprocess import ChildProcess
 from vmcp_dev.kubectl import Kubectl, KubectlError
@@ -51,6 +54,17 @@ def eventually(look: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
             last = error
         time.sleep(0.1)
     raise AssertionError(f"not within {patience_s:.0f} s; last seen: {last!r}")
+
+
+async def until_listed(client: Client, *tools: str) -> None:
+    """Return as soon as the gateway shows these tools and no others: it has read them and knows who is out."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        shown = sorted(tool.name for tool in (await client.list_tools()).tools)
+        if shown == sorted(tools):
+            return
+        assert time.monotonic() < deadline, shown
+        await asyncio.sleep(0.1)
 
 
 class McpBackend:
@@ -165,6 +179,10 @@ class Stage:
     def backend_names(self, name: str) -> list[str]:
         return [backend["name"] for backend in self.status(name).get("discoveredBackends", [])]
 
+    def event_reasons(self, name: str) -> set[str]:
+        """Of the Events on the object: they come some time after what they tell of."""
+        return {event["reason"] for event in self.every("events") if event["involvedObject"]["name"] == name}
+
     def exists(self, kind: str, name: str) -> bool:
         return bool(self.kubectl("-n", self.namespace, "get", kind, name, "--ignore-not-found"))
 
@@ -183,10 +201,13 @@ def entry(name: str, url: str, group_name: str = "tools", **spec: Any) -> dict[s
 
 
 def gateway(name: str = "front", group_name: str = "tools", **spec: Any) -> dict[str, Any]:
-    """A VirtualMCPServer with quick checks: two failures open a circuit, for two seconds."""
+    """A VirtualMCPServer with quick checks: two failures open a circuit, for two seconds.
+
+    A check may take long, so that no backend that is well fails on a busy machine.
+    """
     handling = {
-        "healthCheckInterval": "2s",
-        "healthCheckTimeout": "1s",
+        "healthCheckInterval": "4s",
+        "healthCheckTimeout": "3s",
         "fastInterval": "500ms",
         "unhealthyThreshold": 2,
         "circuitBreaker": {"enabled": True, "failureThreshold": 2, "timeout": "2s"},

@@ -5,7 +5,16 @@ import time
 from typing import Any
 
 from mcp import Client, MCPError
-from tests.integration.stage import OperatorProcess, Stage, entry, eventually, gateway, group, mcp_backends
+from tests.integration.stage import (
+    OperatorProcess,
+    Stage,
+    entry,
+    eventually,
+    gateway,
+    group,
+    mcp_backends,
+    until_listed,
+)
 
 from vmcp_dev.runnerthread import RunnerThread
 
@@ -30,11 +39,7 @@ async def test_a_backend_dies_and_returns_and_every_step_is_seen_by_kubectl_and_
             changes.append(type(message).__name__)
 
         async with Client(f"{address}/mcp", mode="legacy", message_handler=heard) as client:
-
-            async def tools() -> list[str]:
-                return sorted(tool.name for tool in (await client.list_tools()).tools)
-
-            assert await tools() == ["alpha_echo", "beta_echo"]
+            await until_listed(client, "alpha_echo", "beta_echo")
             assert (await client.call_tool("beta_echo", {"text": "hi"})).content[0].text == "hi"  # type: ignore[union-attr]
 
             await asyncio.to_thread(backends["beta"].kill)
@@ -49,7 +54,7 @@ async def test_a_backend_dies_and_returns_and_every_step_is_seen_by_kubectl_and_
             assert stage.status("front")["backendCount"] == 1
 
             await _until(lambda: any("ToolListChanged" in change for change in changes))
-            assert await tools() == ["alpha_echo"]
+            await until_listed(client, "alpha_echo")
             assert (await client.call_tool("alpha_echo", {"text": "still"})).content[0].text == "still"  # type: ignore[union-attr]
             error = await _call_error(client, "beta_echo")
             assert error.code == -32003
@@ -61,11 +66,11 @@ async def test_a_backend_dies_and_returns_and_every_step_is_seen_by_kubectl_and_
             seen = _transitions(stage.backend("front", "beta"))
             assert seen[0] == ("closed", "open")
             assert seen[-2:] == [("open", "half-open"), ("half-open", "closed")]
-            await _until_async(tools, ["alpha_echo", "beta_echo"])
+            await until_listed(client, "alpha_echo", "beta_echo")
             assert (await client.call_tool("beta_echo", {"text": "back"})).content[0].text == "back"  # type: ignore[union-attr]
 
-    events = [event for event in stage.every("events") if event["involvedObject"]["name"] == "front"]
-    assert {"CircuitOpened", "CircuitHalfOpen", "CircuitClosed"} <= {event["reason"] for event in events}
+    wanted = {"CircuitOpened", "CircuitHalfOpen", "CircuitClosed"}
+    await asyncio.to_thread(eventually, lambda: wanted <= stage.event_reasons("front"))
     described = stage.kubectl("-n", stage.namespace, "describe", "vmcp", "front")
     assert "CircuitOpened" in described
 
@@ -79,10 +84,11 @@ async def test_a_backend_that_hangs_opens_its_circuit_and_delays_nobody_else(
         address = local_runner.wait_address(stage.namespace, "front")
         backends["beta"].hang()
         async with Client(f"{address}/mcp", mode="auto", cache=None) as client:
+            await until_listed(client, "alpha_echo", "beta_echo")
             assert (await client.call_tool("alpha_echo", {"text": "hi"})).content[0].text == "hi"  # type: ignore[union-attr]
             beta = await asyncio.to_thread(eventually, lambda: _in_state(stage, "open"))
             assert beta["errorCategory"] == "timeout"
-            assert sorted(tool.name for tool in (await client.list_tools()).tools) == ["alpha_echo"]
+            await until_listed(client, "alpha_echo")
         backends["beta"].resume()
         await asyncio.to_thread(eventually, lambda: stage.backend("front", "beta")["status"] == "ready")
 
@@ -97,13 +103,6 @@ async def _until(holds: Any, patience_s: float = 60.0) -> None:
     while not holds():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
-
-
-async def _until_async(look: Any, wanted: object, patience_s: float = 60.0) -> None:
-    deadline = time.monotonic() + patience_s
-    while (found := await look()) != wanted:
-        assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.1)
 
 
 async def _call_error(client: Client, tool: str) -> MCPError:

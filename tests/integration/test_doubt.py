@@ -47,7 +47,7 @@ def test_a_network_that_fails_as_a_whole_flips_no_backend_and_is_named(stage: St
     manifest = with_handling(
         gateway(),
         healthCheckInterval="8s",
-        healthCheckTimeout="2s",
+        healthCheckTimeout="7s",
         fastInterval="4s",
         unhealthyThreshold=5,
         circuitBreaker={"enabled": True, "failureThreshold": 5},

@@ -33,10 +33,10 @@ def test_an_operator_newer_than_the_crds_is_not_ready_until_they_are_applied(tmp
             assert status == 503
             assert "it lacks .status.discoveredBackends[].circuitOpenUntil" in text
             assert "kubectl apply --server-side -f crds/" in text
-            assert text.strip() in operator.log.read_text()
+            eventually(lambda: text.strip() in operator.log.read_text())
             assert operator.answer("/healthz")[0] == 200
             stage.apply(group(), gateway())
             assert eventually(lambda: stage.exists("deployment", "front")), "what needs no new field goes on"
             install_crds(control_plane.kubectl, CRDS)
             eventually(operator.leads)
-            assert "the CRDs are as new as this operator now" in operator.log.read_text()
+            eventually(lambda: "the CRDs are as new as this operator now" in operator.log.read_text())

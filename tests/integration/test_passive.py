@@ -1,6 +1,7 @@
 """Calls that fail are noticed long before a probe is due: by the gateway at once, by the operator within seconds."""
 
 import asyncio
+import itertools
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from tests.integration.stage import (
     gateway,
     group,
     mcp_backends,
+    until_listed,
     with_handling,
 )
 
@@ -24,13 +26,13 @@ from vmcp_dev.kubectl import KubectlError
 from vmcp_dev.runnerthread import RunnerThread
 
 DEFAULTS = {
-    "healthCheckInterval": "30s",
+    "healthCheckInterval": "10m",
     "healthCheckTimeout": "10s",
     "fastInterval": "2s",
     "unhealthyThreshold": 3,
     "circuitBreaker": {"enabled": True, "failureThreshold": 5, "timeout": "60s"},
 }
-"""What a user gets who only switches the breaker on: the next probe is up to half a minute away."""
+"""What a user gets who only switches the breaker on, but for the interval: the next probe is minutes away."""
 
 
 async def test_a_backend_killed_under_traffic_is_out_here_after_three_calls_and_in_the_cr_within_seconds(
@@ -43,25 +45,25 @@ async def test_a_backend_killed_under_traffic_is_out_here_after_three_calls_and_
         address = local_runner.wait_address(stage.namespace, "front")
         async with Client(f"{address}/mcp", mode="legacy") as client:
             await asyncio.to_thread(eventually, lambda: _checked_lately(stage))
+            await until_listed(client, "alpha_echo", "beta_echo")
             assert (await client.call_tool("beta_echo", {"text": "hi"})).content[0].text == "hi"  # type: ignore[union-attr]
 
             await asyncio.to_thread(backends["beta"].kill)
             began = time.monotonic()
-            for _ in range(3):
-                assert "circuit" not in (await _call_error(client, "beta_echo")).message
-            refused = await _call_error(client, "beta_echo")
+            failed = 0
+            while "circuit" not in (refused := await _call_error(client, "beta_echo")).message:
+                failed += 1
+                assert failed <= 3
             here_s = time.monotonic() - began
             assert refused.code == -32003
             assert refused.message.startswith("backend 'beta' is unavailable (circuit open), retry in ")
             assert refused.data["circuit"] == "open"
 
-            beta = await asyncio.to_thread(eventually, lambda: _open(stage), patience_s=20)
+            beta = await asyncio.to_thread(eventually, lambda: _open(stage))
             in_cr_s = time.monotonic() - began
             record_property("open_in_cr_s", in_cr_s)
-            print(f"\nout at the gateway after {here_s:.2f} s and 3 calls, open in the CR after {in_cr_s:.2f} s")
+            print(f"\nout at the gateway after {here_s:.2f} s and {failed} calls, open in the CR after {in_cr_s:.2f} s")
             assert beta["consecutiveFailures"] >= 5
-            # Without the hint the next probe alone is up to 30 s away, and four more follow 2 s apart.
-            assert in_cr_s < 15
             assert (await client.call_tool("alpha_echo", {"text": "still"})).content[0].text == "still"  # type: ignore[union-attr]
 
 
@@ -97,8 +99,9 @@ async def test_a_backend_that_only_a_gateway_reaches_says_so(
         await asyncio.sleep(2.5)
         report = _report("alpha", fingerprint, failures=0, reached_seconds_ago=0.0)
         stage.patch("lease", "front-vmcp", {"metadata": {"annotations": {ANNOTATION: report}}})
-        stage.patch("vmcp", "front", {"metadata": {"annotations": {"toolhive.stacklok.dev/reset": "alpha@1"}}})
-        await asyncio.to_thread(eventually, lambda: REACHABLE_ELSEWHERE in stage.backend("front", "alpha")["message"])
+        # A text rides along with the next news of the backend: a reset makes some.
+        resets = itertools.count()
+        await asyncio.to_thread(eventually, lambda: _reset(stage, next(resets)) and _is_reached_elsewhere(stage))
         assert stage.backend("front", "alpha")["circuitBreakerState"] != "closed"
 
 
@@ -134,6 +137,15 @@ def _may(stage: Stage, verb: str, resource: str) -> bool:
         assert "ended with 1" in answer
         return False
     return answer.strip() == "yes"
+
+
+def _reset(stage: Stage, number: int) -> bool:
+    stage.patch("vmcp", "front", {"metadata": {"annotations": {"toolhive.stacklok.dev/reset": f"alpha@{number}"}}})
+    return True
+
+
+def _is_reached_elsewhere(stage: Stage) -> bool:
+    return REACHABLE_ELSEWHERE in stage.backend("front", "alpha")["message"]
 
 
 def _report(name: str, fingerprint: str, failures: int = 3, **more: Any) -> str:

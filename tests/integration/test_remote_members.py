@@ -19,6 +19,7 @@ from tests.integration.stage import (
     gateway,
     group,
     mcp_backends,
+    until_listed,
     with_handling,
 )
 
@@ -110,6 +111,7 @@ async def test_a_secret_header_reaches_the_backend_and_is_seen_nowhere_else(
         await asyncio.to_thread(eventually, lambda: stage.backend("front", "alpha")["status"] == "ready")
         await asyncio.to_thread(eventually, lambda: stage.status("front")["phase"] == "Ready")
         async with Client(f"{local_runner.wait_address(stage.namespace, 'front')}/mcp", cache=None) as client:
+            await until_listed(client, "alpha_echo")
             answer = await client.call_tool("alpha_echo", {})
             assert answer.content[0].text == "in"  # type: ignore[union-attr]
     for kind in ("vmcp", "mcpserverentry", "configmap", "deployment", "pod", "events"):
@@ -148,7 +150,7 @@ async def test_a_missing_secret_takes_out_its_backend_and_no_other(
         )
         await asyncio.to_thread(eventually, lambda: stage.backend("front", "beta")["status"] == "ready")
         async with Client(f"{local_runner.wait_address(stage.namespace, 'front')}/mcp", cache=None) as client:
-            assert [tool.name for tool in (await client.list_tools()).tools] == ["beta_echo"]
+            await until_listed(client, "beta_echo")
         # The operator may not read Secrets: the gateway says that it lacks the value.
         told = await asyncio.to_thread(eventually, lambda: (s := out_of_use(stage)) and s["phase"] == "Degraded" and s)
         assert told["backendCount"] == 1

@@ -83,7 +83,7 @@ def test_an_object_deleted_while_the_operator_is_down_is_gone_at_once_with_all_i
     stage.apply(group(), gateway())
     eventually(lambda: stage.exists("deployment", "front"))
     operator.kill()
-    stage.kubectl("-n", stage.namespace, "delete", "vmcp", "front", "--timeout=20s")
+    stage.kubectl("-n", stage.namespace, "delete", "vmcp", "front", "--timeout=60s")
     eventually(lambda: not stage.exists("deployment", "front") and not stage.exists("service", "vmcp-front"))
     operator.start()
 

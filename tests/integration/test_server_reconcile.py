@@ -91,14 +91,26 @@ async def test_the_same_input_writes_nothing(stage: Stage) -> None:
     await stage.create(transport="stdio")
     await stage.reconcile()
     await stage.until(lambda: _told_of(stage))
-    kinds = [(MCP_SERVER, "search"), *await stage.owned()]
-    assert len(kinds) == 7
-    before = [(await stage.get(kind, name))["metadata"]["generation"] for kind, name in kinds if kind == DEPLOYMENT]
-    versions = [(await stage.get(kind, name))["metadata"]["resourceVersion"] for kind, name in kinds]
+    await stage.until(lambda: _settled(stage))
+    before = await _versions(stage)
+    assert len(before) == 7
     for _ in range(3):
         await stage.reconcile()
-    assert [(await stage.get(kind, name))["metadata"]["resourceVersion"] for kind, name in kinds] == versions
-    assert before == [1]
+    assert await _versions(stage) == before
+    assert (await stage.get(DEPLOYMENT, "search-proxy"))["metadata"]["generation"] == 1
+
+
+async def _versions(stage: Stage) -> list[str]:
+    kinds = [(MCP_SERVER, "search"), *await stage.owned()]
+    return [(await stage.get(kind, name))["metadata"]["resourceVersion"] for kind, name in kinds]
+
+
+async def _settled(stage: Stage) -> bool:
+    """Whether nobody has written for some time, and there is nothing left to tell."""
+    before = await _versions(stage)
+    await asyncio.sleep(2)
+    await stage.reconcile()
+    return await _versions(stage) == before
 
 
 async def _told_of(stage: Stage) -> bool:

@@ -34,16 +34,6 @@ class ConditionType(StrEnum):
     MANAGED = "Managed"
 
 
-def backend_auth_condition(backend: str) -> str:
-    """The type of the condition about the configured auth of one backend."""
-    return f"BackendAuthConfig-{backend}"
-
-
-def discovered_auth_condition(backend: str) -> str:
-    """The type of the condition about the discovered auth of one backend."""
-    return f"DiscoveredAuthConfig-{backend}"
-
-
 class Reason(StrEnum):
     """Why a condition has its status."""
 

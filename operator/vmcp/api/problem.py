@@ -64,6 +64,8 @@ def _message(detail: ErrorDetails) -> str:
             return "must be a string; put it in quotes"
         case "int_type" | "int_parsing" | "int_from_float":
             return "must be a whole number"
+        case "value_error":
+            return str(context["error"])
         case _:
             text = detail["msg"]
             return text[:1].lower() + text[1:]

@@ -1,5 +1,6 @@
 """Where sessions are stored."""
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -8,11 +9,13 @@ from pydantic import Field
 from vmcp.api.model import ApiModel, Int32, cel, rules
 from vmcp.api.references import SecretKeyRef
 
+_PORT = re.compile(r"[0-9]{1,5}")
+
 
 def host_and_port(address: str | None) -> tuple[str, int] | None:
     """The two parts of an address such as `redis:6379` or `[::1]:6379`; None where it is none."""
     host, _, port = (address or "").rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+    if not host or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         return None
     return host.removeprefix("[").removesuffix("]"), int(port)
 
