@@ -13,7 +13,7 @@ from tests.api.samples import GROUP, Manifest, handling
 
 from vmcp.api.crd import DEFINITIONS, crd
 from vmcp.api.validation import validate
-from vmcp_dev.crdinstall import CRDS
+from vmcp_dev.crdinstall import CRDS, await_established
 from vmcp_dev.kubectl import Kubectl, KubectlError
 
 pytestmark = pytest.mark.usefixtures("crds")
@@ -93,7 +93,7 @@ def without_rules(schema: Manifest) -> None:
 
 def install(kubectl: Kubectl, definition: Manifest) -> None:
     kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump(definition))
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{definition['metadata']['name']}")
+    await_established(kubectl, f"crd/{definition['metadata']['name']}")
     deadline = time.monotonic() + 90
     while definition["metadata"]["name"] not in kubectl("api-resources", "-o", "name").split():
         assert time.monotonic() < deadline, "the new kind was never served"
