@@ -1,12 +1,15 @@
 import datetime
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.mcp.rawserver import LegacyServer
 
+from vmcp.mcp.backend import Address, Backend
 from vmcp.mcp.guard import AddressGuard
 from vmcp.mcp.http import HttpTransport
 
@@ -16,6 +19,19 @@ async def transport() -> AsyncIterator[HttpTransport]:
     transport = HttpTransport(guard=AddressGuard(allow_loopback=True))
     yield transport
     await transport.close()
+
+
+@pytest.fixture
+def backend_at(transport: HttpTransport):
+    def make(url: str, **more: Any) -> Backend:
+        return Backend(transport, Address(url, **more), client_name="test", client_version="1")
+
+    return make
+
+
+@pytest.fixture(params=["python", "typescript"])
+async def legacy(request: pytest.FixtureRequest) -> AsyncIterator[LegacyServer]:
+    return LegacyServer(typescript=request.param == "typescript")
 
 
 @pytest.fixture(scope="session")
