@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from tests.integration.stage import Stage, entry, eventually, gateway, group, mcp_backends
 from tests.integration.twin import Twin, lease, twins
 
-from vmcp.kube.lease import DURATION_S
 from vmcp_dev.controlplane import ControlPlane
 
 
@@ -36,23 +35,30 @@ def _between(earlier: str, later: str) -> float:
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
-def test_when_the_leader_is_killed_the_follower_works_as_soon_as_its_lease_is_over(
+def test_when_the_leader_is_killed_the_follower_works_within_twenty_seconds(
     pair: tuple[Twin, Twin], stage: Stage, control_plane: ControlPlane
 ) -> None:
     leader, follower = pair
     stage.apply(group(), gateway())
     assert eventually(lambda: stage.status("front")["observedGeneration"] == 1)
     assert control_plane.audit_log is not None
-    assert follower.writes(control_plane.audit_log) == []
+    # Both began at once: whoever is slower may have been refused to create the Lease, and no more than that.
+    asked = [
+        (each["objectRef"]["resource"], each["responseStatus"]["code"])
+        for each in follower.writes(control_plane.audit_log)
+    ]
+    assert asked in ([], [("leases", 409)])
     told = follower.metrics()
     assert told["vmcp_leader{}"] == told["vmcp_targets{}"] == told["vmcp_reconciles_total{result=ok}"] == 0
     assert leader.metrics()["vmcp_leader{}"] == 1
 
+    killed = datetime.now(UTC)
     leader.process.kill()
     assert leader.process.wait(10)
     last = lease(stage)
     eventually(follower.leads)
     spec = lease(stage)
+    assert (datetime.fromisoformat(spec["acquireTime"]) - killed).total_seconds() < 20
     assert _between(last["renewTime"], spec["acquireTime"]) >= last["leaseDurationSeconds"]
     assert spec["leaseTransitions"] == 1
     assert _reconciled(stage, "None")
@@ -70,7 +76,7 @@ def test_a_leader_that_is_stopped_hands_over_without_waiting_for_the_lease_to_ex
     assert leader.process.exit_status == 0
     assert "released Lease" in leader.log.read_text()
     eventually(follower.leads)
-    assert _between(released["renewTime"], lease(stage)["acquireTime"]) < DURATION_S
+    assert _between(released["renewTime"], lease(stage)["acquireTime"]) < 10
     assert _reconciled(stage, "None")
 
 
